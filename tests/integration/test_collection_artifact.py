@@ -1,0 +1,93 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a user installs: built from the tracked files, put into an empty path, used from an empty directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+#: All that lies at the top of the artifact; the manifests are ansible-galaxy's.
+CONTENT = {"COPYING", "README.md", "changelogs", "meta", "playbooks", "plugins", "roles", "MANIFEST.json", "FILES.json"}
+
+
+def run(program: str, *arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's programs as a user elsewhere would: nothing of this checkout is in the environment."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PG"))}
+    return subprocess.run(
+        [Path(sys.executable).with_name(program), *arguments],
+        cwd=cwd,
+        env={**inherited, "PWD": str(cwd), "ANSIBLE_NOCOLOR": "1", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def tracked() -> list[str]:
+    """The files of this repository, by their names in it."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    return [name for name in listed.stdout.split("\0") if name]
+
+
+@pytest.fixture(scope="module")
+def artifact(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive, from a copy of the tracked files: what else lies about in this checkout stays out of the test."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for name in tracked:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPOSITORY / name, copy / name, follow_symlinks=False)
+    built = run("ansible-galaxy", "collection", "build", "--output-path", copy / "dist", cwd=copy)
+    assert built.returncode == 0, built.stderr
+    (archive,) = (copy / "dist").iterdir()
+    return archive
+
+
+@pytest.fixture(scope="module")
+def installed(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collections path with our collection alone; its dependency comes with the `ansible` package."""
+    path = tmp_path_factory.mktemp("installed")
+    done = run("ansible-galaxy", "collection", "install", artifact, "--offline", "--no-deps", "-p", path, cwd=path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_the_artifact_holds_what_a_user_needs_and_nothing_else(artifact: Path) -> None:
+    with tarfile.open(artifact) as archive:
+        members = archive.getmembers()
+    top = {member.name.split("/")[0] for member in members}
+    assert top - {"docs"} == CONTENT
+    assert [member.name for member in members if not (member.isfile() or member.isdir())] == []
+    assert [member.name for member in members if re.search(r"(^|/)([.]|__pycache__)", member.name)] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "pattern"),
+    [
+        ("module", r"plugins/modules/(\w+)[.]py"),
+        ("lookup", r"plugins/lookup/(\w+)[.]py"),
+        ("role", r"roles/(\w+)/meta/argument_specs[.]yml"),
+    ],
+    ids=["module", "lookup", "role"],
+)
+def test_ansible_doc_lists_everything_in_it(
+    installed: Path, tracked: list[str], tmp_path: Path, kind: str, pattern: str
+) -> None:
+    expected = {f"pgops.rollback.{match[1]}" for name in tracked if (match := re.fullmatch(pattern, name))}
+    command = ["--type", kind, "--list", "--json", "pgops.rollback"]
+    listed = run("ansible-doc", *command, cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(installed))
+    assert listed.returncode == 0, listed.stderr
+    assert set(json.loads(listed.stdout)) == expected != set()
