@@ -1,0 +1,298 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the catalogs say of sequences: which exist, which columns they feed, which keys are fed by none.
+
+Everything here is read with a fixed number of queries, however many sequences there are. Values (the last one given,
+the extreme in the data) are read in sequence_values.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
+
+#: Columns of these types can be compared with a sequence; the others (text, uuid …) cannot.
+COMPARABLE_TYPES = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1, "numeric": None}
+
+#: LOCK TABLE takes ordinary and partitioned tables; a foreign table cannot be locked.
+LOCKABLE_KINDS = ("r", "p")
+
+# As pg_get_expr writes them: nextval('s'::regclass), nextval(('s'::text)::regclass), either inside a cast.
+_TEXT_LITERAL = re.compile(r"nextval\(\('((?:[^']|'')*)'::text\)::regclass\)")
+_NEXTVAL_ALONE = re.compile(
+    r"\(*nextval\((?:'(?:[^']|'')*'::regclass|\('(?P<text>(?:[^']|'')*)'::text\)::regclass)\)\)*"
+    r"(?:::(?:smallint|integer|bigint|numeric))?\Z"
+)
+
+_USER_SCHEMA = """n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"""
+
+_NOT_EXTENSION = """
+    NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+                WHERE e.classid = 'pg_catalog.pg_class'::regclass AND e.objid = {oid} AND e.deptype = 'e')"""
+
+_SEQUENCES = f"""
+SELECT c.oid, n.nspname, c.relname, pg_catalog.format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement,
+       s.seqmin, s.seqmax, s.seqcache, s.seqcycle,
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+       pg_catalog.has_sequence_privilege(c.oid, 'SELECT'),
+       pg_catalog.has_sequence_privilege(c.oid, 'UPDATE'),
+       pg_catalog.pg_has_role(c.relowner, 'USAGE'),
+       NOT {_NOT_EXTENSION.format(oid="c.oid")}
+FROM pg_catalog.pg_sequence s
+JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relpersistence <> 't' AND {_USER_SCHEMA}
+ORDER BY n.nspname, c.relname
+"""
+
+# A default is looked at when its stored tree calls nextval(regclass). nextval('s'::text) leaves no dependency on the
+# sequence, so the expression itself is returned too.
+_FEEDS = f"""
+WITH RECURSIVE link (sequence, relation, attnum, identity, expression) AS (
+    SELECT d.objid, d.refobjid, d.refobjsubid, true, NULL::text
+    FROM pg_catalog.pg_depend d
+    JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.objid
+    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+      AND d.deptype = 'i'
+    UNION ALL
+    SELECT s.seqrelid, def.adrelid, def.adnum, false, pg_catalog.pg_get_expr(def.adbin, def.adrelid)
+    FROM pg_catalog.pg_attrdef def
+    LEFT JOIN (pg_catalog.pg_depend d JOIN pg_catalog.pg_sequence s
+                 ON s.seqrelid = d.refobjid AND d.refclassid = 'pg_catalog.pg_class'::regclass)
+      ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid = def.oid
+    WHERE pg_catalog.strpos(def.adbin::text,
+            pg_catalog.format(':funcid %%s ', 'pg_catalog.nextval(regclass)'::regprocedure::oid)) > 0
+),
+base (type, base) AS (
+    SELECT oid, typbasetype FROM pg_catalog.pg_type WHERE typtype = 'd'
+    UNION ALL
+    SELECT b.type, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype = 'd'
+)
+SELECT l.sequence, l.relation, n.nspname, c.relname, c.relkind, a.attname, l.expression,
+       CASE WHEN l.identity THEN a.attidentity ELSE '' END,
+       pg_catalog.format_type(coalesce((SELECT b.base FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.base
+                                        WHERE b.type = a.atttypid AND t.typtype <> 'd'), a.atttypid), NULL),
+       EXISTS (SELECT FROM pg_catalog.pg_depend o
+               WHERE o.classid = 'pg_catalog.pg_class'::regclass AND o.objid = l.sequence AND o.deptype = 'a'
+                 AND o.refclassid = 'pg_catalog.pg_class'::regclass AND o.refobjid = l.relation
+                 AND o.refobjsubid = l.attnum),
+       EXISTS (SELECT FROM pg_catalog.pg_index i
+               WHERE i.indrelid = l.relation AND i.indkey[0] = l.attnum AND i.indisvalid AND i.indpred IS NULL),
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+       pg_catalog.has_column_privilege(l.relation, a.attnum, 'SELECT'),
+       pg_catalog.has_table_privilege(l.relation, 'UPDATE, DELETE, TRUNCATE'),
+       pg_catalog.row_security_active(l.relation),
+       (SELECT pg_catalog.array_agg(i.inhparent::bigint) FROM pg_catalog.pg_inherits i WHERE i.inhrelid = l.relation)
+FROM link l
+JOIN pg_catalog.pg_class c ON c.oid = l.relation
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = l.relation AND a.attnum = l.attnum
+WHERE c.relpersistence <> 't' AND {_USER_SCHEMA}
+ORDER BY n.nspname, c.relname, a.attnum
+"""
+
+# Partitions are left out: rows reach them through the root, and on 15 and 16 they have no identity of their own.
+_KEYS_WITHOUT_DEFAULT = f"""
+SELECT c.oid, n.nspname, c.relname, a.attname, pg_catalog.format_type(a.atttypid, NULL),
+       (SELECT d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.objid
+        WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+          AND d.refobjid = c.oid AND d.refobjsubid = a.attnum AND d.deptype = 'a'
+        ORDER BY d.objid LIMIT 1),
+       (SELECT q.oid FROM pg_catalog.pg_class q
+        WHERE q.relkind = 'S' AND q.relnamespace = c.relnamespace
+          AND q.relname = c.relname || '_' || a.attname || '_seq'),
+       pg_catalog.cardinality(k.conkey) = 1
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint f
+                         WHERE f.conrelid = c.oid AND f.contype = 'f' AND a.attnum = ANY (f.conkey)),
+       pg_catalog.pg_has_role(c.relowner, 'USAGE'),
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
+       pg_catalog.row_security_active(c.oid)
+FROM pg_catalog.pg_constraint k
+JOIN pg_catalog.pg_class c ON c.oid = k.conrelid AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (k.conkey)
+WHERE k.contype = 'p' AND c.relpersistence <> 't' AND {_USER_SCHEMA} AND {_NOT_EXTENSION.format(oid="c.oid")}
+  AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
+  AND a.atttypid IN ('pg_catalog.int2'::regtype, 'pg_catalog.int4'::regtype, 'pg_catalog.int8'::regtype)
+ORDER BY n.nspname, c.relname, a.attnum
+"""
+
+
+@dataclass
+class FedColumn:
+    """A column that takes its value from a sequence.
+
+    :ivar kind: ``serial`` (the column owns the sequence), ``identity_always``, ``identity_by_default``, ``default``,
+        ``text_default`` (nextval('name'), no dependency in the catalogs) or ``expression`` (more than nextval alone).
+    :ivar data_type: the type below any domain.
+    :ivar indexed: a valid index begins with the column, so its extreme is found without reading the table.
+    :ivar covered: a parent fed by the same sequence is read with its children, this one among them.
+    """
+
+    relation: int
+    schema: str
+    table: str
+    relkind: str
+    column: str
+    kind: str
+    data_type: str
+    indexed: bool
+    schema_usage: bool
+    can_select: bool
+    can_lock: bool
+    row_security: bool
+    parents: list[int]
+    covered: bool = False
+
+    @property
+    def table_name(self) -> str:
+        return quote_name(self.schema, self.table)
+
+    @property
+    def name(self) -> str:
+        return quote_name(self.schema, self.table, self.column)
+
+    @property
+    def comparable(self) -> bool:
+        return self.kind != "expression" and self.data_type in COMPARABLE_TYPES and self.relkind in LOCKABLE_KINDS
+
+
+@dataclass
+class Sequence:
+    """A sequence, its definition (as in pg_sequence), what we may do with it, and the columns it feeds."""
+
+    oid: int
+    schema: str
+    sequence: str
+    data_type: str
+    start: int
+    increment: int
+    min_value: int
+    max_value: int
+    cache_size: int
+    cycle: bool
+    schema_usage: bool
+    can_select: bool
+    can_update: bool
+    owned_by_us: bool
+    extension_member: bool
+    columns: list[FedColumn] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return quote_name(self.schema, self.sequence)
+
+    @property
+    def compared_columns(self) -> list[FedColumn]:
+        """The columns whose extreme has to be read; a parent's extreme includes its children's."""
+        return [column for column in self.columns if column.comparable and not column.covered]
+
+
+@dataclass(frozen=True)
+class KeyWithoutDefault:
+    """A NOT NULL integer column of a primary key with neither default nor identity.
+
+    :ivar sequence: the sequence that still exists for it (owned by it, or of the conventional name), or None.
+    :ivar sequence_owned: it is owned by the column.
+    :ivar sole_key: the only column of the key and not a foreign key, so it may well have been generated once.
+    """
+
+    relation: int
+    schema: str
+    table: str
+    column: str
+    data_type: str
+    sequence: Sequence | None
+    sequence_owned: bool
+    sole_key: bool
+    owned_by_us: bool
+    can_select: bool
+    row_security: bool
+
+    @property
+    def table_name(self) -> str:
+        return quote_name(self.schema, self.table)
+
+    @property
+    def name(self) -> str:
+        return quote_name(self.schema, self.table, self.column)
+
+
+@dataclass
+class SequenceCatalog:
+    """All sequences and keys without default of the user schemas."""
+
+    sequences: list[Sequence]
+    keys_without_default: list[KeyWithoutDefault]
+
+
+def read_catalog(cursor: Any) -> SequenceCatalog:
+    """Read every sequence of the user schemas with what it feeds. Temporary objects do not count."""
+    cursor.execute(_SEQUENCES)
+    by_oid = {row[0]: Sequence(*row) for row in cursor.fetchall()}
+    by_name = {(sequence.schema, sequence.sequence): sequence for sequence in by_oid.values()}
+    # nextval('name') is looked up at run time in the search_path of whoever inserts; ours is the best guess there is.
+    cursor.execute("SELECT pg_catalog.unnest(pg_catalog.current_schemas(false))")
+    search_path = [schema for (schema,) in cursor.fetchall()]
+    cursor.execute(_FEEDS)
+    for oid, *facts, owned, indexed, usage, can_select, can_lock, row_security, parents in cursor.fetchall():
+        relation, schema, table, relkind, column, expression, identity, data_type = facts
+        kind, literal = _kind(expression, identity, owned)
+        sequence = by_oid.get(oid) or _by_literal(literal, [*search_path, schema], by_name)
+        if sequence is not None:
+            sequence.columns.append(
+                FedColumn(relation, schema, table, relkind, column, kind, data_type, indexed, usage, can_select,
+                          can_lock, row_security, parents or [])
+            )
+    for sequence in by_oid.values():
+        fed = {(column.relation, column.column) for column in sequence.columns}
+        for column in sequence.columns:
+            column.covered = any((parent, column.column) in fed for parent in column.parents)
+    cursor.execute(_KEYS_WITHOUT_DEFAULT)
+    return SequenceCatalog(list(by_oid.values()), [key for row in cursor.fetchall() if (key := _key(row, by_oid))])
+
+
+def _key(row: tuple[Any, ...], by_oid: dict[int, Sequence]) -> KeyWithoutDefault | None:
+    relation, schema, table, column, data_type, owned_oid, namesake_oid, sole_key, *rights = row
+    sequence = by_oid.get(owned_oid)
+    namesake = by_oid.get(namesake_oid)
+    if sequence is None and namesake is not None and not namesake.columns:
+        sequence = namesake
+    if sequence is None and not sole_key:
+        return None
+    return KeyWithoutDefault(
+        relation, schema, table, column, data_type, sequence, owned_oid is not None, sole_key, *rights
+    )
+
+
+def _kind(expression: str | None, identity: str, owned: bool) -> tuple[str, str | None]:
+    """The kind of a feed, and the literal name in it where the catalogs hold no dependency."""
+    if expression is None:
+        return ("identity_always" if identity == "a" else "identity_by_default"), None
+    match = _NEXTVAL_ALONE.match(expression)
+    if match is None:
+        literal = _TEXT_LITERAL.search(expression)
+        return "expression", literal and literal.group(1).replace("''", "'")
+    if match.group("text") is not None:
+        return "text_default", match.group("text").replace("''", "'")
+    return ("serial" if owned else "default"), None
+
+
+def _by_literal(
+    literal: str | None, schemas: list[str], by_name: dict[tuple[str, str], Sequence]
+) -> Sequence | None:
+    if literal is None:
+        return None
+    try:
+        parts = parse_name(literal, "sequence")
+    except RollbackError:
+        return None
+    if len(parts) == 2:
+        return by_name.get((parts[0], parts[1]))
+    return next((by_name[schema, parts[0]] for schema in schemas if (schema, parts[0]) in by_name), None)

@@ -1,0 +1,188 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a sequence's definition, its value and the extreme in the data mean together. Pure: no database here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import (
+    COMPARABLE_TYPES,
+    Sequence,
+)
+
+#: From this share of the range on, a sequence is ``near_limit``.
+NEAR_LIMIT_PERCENT = 80
+
+#: In the order in which they are looked for; the first that holds is the state.
+STATES = ("unreadable", "cycles", "unfed", "exhausted", "behind", "near_limit", "ahead", "ok")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a sequence stands: ``last_value`` and ``is_called`` as its relation holds them."""
+
+    last_value: int
+    is_called: bool
+
+    def next_value(self, increment: int) -> int:
+        """The value nextval will give, unless it lies beyond the bounds."""
+        return self.last_value + increment if self.is_called else self.last_value
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A sequence judged.
+
+    :ivar state: one of STATES.
+    :ivar message: the reason, one sentence; empty for ``ok`` and ``ahead``.
+    :ivar extreme: highest value in the data (lowest for a descending sequence); None without rows or comparison.
+    :ivar next_value: what nextval gives now; None when it gives an error.
+    :ivar target: where a repair would set the sequence; None when nothing is to be set or nothing can be.
+    :ivar percent_used: of the smaller of the sequence's and its columns' range.
+    """
+
+    state: str
+    message: str
+    position: Position | None = None
+    extreme: int | None = None
+    next_value: int | None = None
+    target: Position | None = None
+    percent_used: float | None = None
+
+
+def missing_privileges(sequence: Sequence, repair: bool = False) -> list[str]:
+    """What the connected role lacks, in words that a GRANT can be written from.
+
+    :param repair: also what setting it needs, not only what reading it needs.
+    """
+    missing = []
+    schemas = {sequence.schema: sequence.schema_usage}
+    schemas.update({column.schema: column.schema_usage for column in sequence.compared_columns})
+    missing += [f"USAGE on schema {schema}" for schema, usage in sorted(schemas.items()) if not usage]
+    if not sequence.can_select:
+        missing.append(f"SELECT on sequence {sequence.name}")
+    if repair and not sequence.can_update:
+        missing.append(f"UPDATE on sequence {sequence.name}")
+    for column in sequence.compared_columns:
+        if not column.can_select:
+            missing.append(f"SELECT on table {column.table_name}")
+        if column.row_security:
+            missing.append(f"BYPASSRLS, because row-level security may hide rows of {column.table_name}")
+        if repair and not column.can_lock:
+            missing.append(f"UPDATE on table {column.table_name}")
+    return missing
+
+
+def bounds(sequence: Sequence) -> tuple[int, int]:
+    """The lowest and highest value that both the sequence and every column it feeds can hold."""
+    limits = [COMPARABLE_TYPES[column.data_type] for column in sequence.columns if column.comparable]
+    highest = [limit for limit in limits if limit is not None]
+    return (
+        max([sequence.min_value, *(-limit - 1 for limit in highest)]),
+        min([sequence.max_value, *highest]),
+    )
+
+
+def assess(sequence: Sequence, position: Position | None, extreme: int | None, problem: str = "") -> Assessment:
+    """Judge a sequence.
+
+    :param position: None when it could not be read.
+    :param extreme: None when its columns hold no value.
+    :param problem: why reading failed, if it did; empty when privileges already tell.
+    """
+    missing = missing_privileges(sequence)
+    if missing:
+        return Assessment("unreadable", f"Missing privilege: {'; '.join(missing)}.", position)
+    if position is None:
+        return Assessment("unreadable", problem)
+    low, high = bounds(sequence)
+    upward = sequence.increment > 0
+    value = position.next_value(sequence.increment)
+    next_value = value if sequence.min_value <= value <= sequence.max_value else None
+    facts: dict[str, Any] = {"position": position, "extreme": extreme, "next_value": next_value}
+    if sequence.cycle:
+        return Assessment("cycles", "It starts over at its limit by design (CYCLE), so it is not repaired.", **facts)
+    if not sequence.columns:
+        return Assessment("unfed", "No column's default uses it.", **facts)
+    if not sequence.compared_columns:
+        names = ", ".join(column.name for column in sequence.columns)
+        return Assessment("unreadable", f"The values of {names} cannot be compared with a sequence.", **facts)
+
+    # The repaired sequence stays on its grid: an increment of 2 keeps to odd numbers where it gave odd ones.
+    steps = 0 if extreme is None else (extreme - value) // sequence.increment + 1
+    behind = steps > 0
+    repaired = value + max(steps, 0) * sequence.increment
+    facts["percent_used"] = _percent_used(repaired - sequence.increment, low, high, upward)
+    if repaired > high if upward else repaired < low:
+        limit = high if upward else low
+        return Assessment("exhausted", f"The next value would lie beyond {limit}, the end of its range.", **facts)
+    if behind:
+        facts["target"] = Position(repaired - sequence.increment, True)
+        return Assessment("behind", "Its next value is already in the data, or below it.", **facts)
+    if facts["percent_used"] >= NEAR_LIMIT_PERCENT:
+        limit = high if upward else low
+        return Assessment("near_limit", f"{facts['percent_used']} % of its range up to {limit} is used.", **facts)
+    in_step = value == (sequence.start if extreme is None else extreme + sequence.increment)
+    return Assessment("ok" if in_step else "ahead", "", **facts)
+
+
+def _percent_used(last: int, low: int, high: int, upward: bool) -> float:
+    used = (last - low + 1) if upward else (high - last + 1)
+    return round(min(max(100 * used / (high - low + 1), 0.0), 100.0), 1)
+
+
+def describe(sequence: Sequence, assessment: Assessment) -> dict[str, Any]:
+    """A sequence and its assessment as modules return them (documented in sequence_info)."""
+    position = assessment.position
+    return {
+        "name": sequence.name,
+        "schema": sequence.schema,
+        "sequence": sequence.sequence,
+        "state": assessment.state,
+        "message": assessment.message,
+        "columns": [
+            {
+                "column": column.name,
+                "table": column.table_name,
+                "kind": column.kind,
+                "data_type": column.data_type,
+                "indexed": column.indexed,
+            }
+            for column in sequence.columns
+        ],
+        "shared": sum(not column.covered for column in sequence.columns) > 1,
+        "data_type": sequence.data_type,
+        "start": sequence.start,
+        "increment": sequence.increment,
+        "min_value": sequence.min_value,
+        "max_value": sequence.max_value,
+        "cache_size": sequence.cache_size,
+        "cycle": sequence.cycle,
+        "last_value": position.last_value if position else None,
+        "is_called": position.is_called if position else None,
+        "next_value": assessment.next_value,
+        "extreme": assessment.extreme,
+        "percent_used": assessment.percent_used,
+        "missing_privileges": missing_privileges(sequence),
+        "warnings": warnings(sequence),
+    }
+
+
+def warnings(sequence: Sequence) -> list[str]:
+    """What a repair cannot help, or what makes it slow."""
+    found = []
+    if sequence.cache_size > 1 and not sequence.owned_by_us:
+        found.append(
+            f"Sessions may still give out up to {sequence.cache_size} ids each that they took before a repair"
+            " (CACHE): only the sequence's owner can void them."
+        )
+    for column in sequence.columns:
+        if column in sequence.compared_columns and not column.indexed:
+            found.append(f"{column.name} has no index, so the whole table is read to find its extreme.")
+        elif not column.comparable:
+            found.append(f"The values of {column.name} cannot be compared with the sequence.")
+    return found

@@ -1,0 +1,70 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sequences of a selection and the keys without one, judged: what sequence_info returns and sequence_reset plans by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import (
+    KeyWithoutDefault,
+    Sequence,
+    read_catalog,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_selection import select
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state import Assessment, describe
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_values import read_assessments
+
+
+@dataclass
+class Survey:
+    """:ivar named_tables: OIDs of tables that were named one by one."""
+
+    sequences: list[tuple[Sequence, Assessment]]
+    keys_without_default: list[KeyWithoutDefault]
+    named_tables: set[int]
+
+    def as_result(self) -> dict[str, Any]:
+        """As sequence_info returns it."""
+        return {
+            "changed": False,
+            "sequences": [describe(sequence, assessment) for sequence, assessment in self.sequences],
+            "columns_without_default": [describe_key(key) for key in self.keys_without_default],
+            "counts": self.counts(),
+        }
+
+    def counts(self) -> dict[str, int]:
+        """How many sequences are in each state that occurs."""
+        return dict(Counter(assessment.state for _sequence, assessment in self.sequences))
+
+
+def survey(cursor: Any, options: dict[str, Any]) -> Survey:
+    """Read and judge the selection. Errors are those of sequence_selection.select."""
+    catalog = read_catalog(cursor)
+    selection = select(cursor, catalog, options)
+    assessments = read_assessments(cursor, selection.sequences)
+    return Survey(
+        list(zip(selection.sequences, assessments, strict=True)),
+        selection.keys_without_default,
+        selection.named_tables,
+    )
+
+
+def describe_key(key: KeyWithoutDefault) -> dict[str, Any]:
+    """As in ``columns_without_default`` of sequence_info."""
+    if key.sequence is not None:
+        status = "failed"
+        message = f"It has neither default nor identity, though its sequence {key.sequence.name} still exists."
+    else:
+        status = "warned"
+        message = "It has neither default nor identity, and no sequence: an identity that was dropped, or a natural key."
+    return {
+        "column": key.name,
+        "table": key.table_name,
+        "status": status,
+        "sequence": key.sequence.name if key.sequence else None,
+        "message": message,
+    }
