@@ -1,0 +1,112 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From the results of the steps to the report: statuses, verdict and the stable keys of report.json. Pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+#: From best to worst, but for ``skipped``: what a step can end as.
+STATUSES = ("ok", "changed", "skipped", "degraded", "refused", "failed")
+
+#: The verdict of a run is that of its worst step; the first that is found counts.
+_VERDICTS = (
+    ("failed", "failed"),
+    ("refused", "refused"),
+    ("degraded", "degraded"),
+    ("skipped", "incomplete"),
+    ("changed", "changed"),
+)
+
+#: Error codes that mean: not done on purpose, since it would not have been safe.
+REFUSALS = frozenset({"standby", "version_unsupported", "lock_timeout"})
+
+#: What Ansible or this module puts into a result and what has its own key in a step.
+_NOT_DETAILS = frozenset(
+    {"changed", "failed", "skipped", "status", "msg", "summary", "diff", "invocation", "exception", "skip_reason",
+     "false_condition", "ansible_facts", "deprecations"}
+)
+
+NOT_REACHED = "Not reached, because an earlier step did not succeed."
+NO_RESULT = "Stopped before it did anything; the message of the failed task above says why."
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the report says about the run as a whole.
+
+    :ivar started: UTC, ISO 8601; ``finished`` likewise.
+    """
+
+    run_id: str
+    host: str
+    operator: str
+    started: str
+    finished: str
+    check_mode: bool
+
+
+def build_report(run: Run, results: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """The content of report.json.
+
+    :param results: step name to the registered result of its module, in the order of the steps. An empty result is a
+        step that was asked for and did not get as far as its module.
+    """
+    preflight = results.get("preflight") or {}
+    steps: list[dict[str, Any]] = []
+    for name, result in results.items():
+        stopped = any(step["status"] in ("failed", "refused") for step in steps)
+        steps.append(_step(name, result or {}, stopped))
+    return {
+        "run_id": run.run_id,
+        "host": run.host,
+        "database": preflight.get("database"),
+        "server_version": preflight.get("version"),
+        "operator": run.operator,
+        "started": run.started,
+        "finished": run.finished,
+        "check_mode": run.check_mode,
+        "token": None,
+        "overrides": {},
+        "verdict": verdict(steps),
+        "steps": steps,
+    }
+
+
+def verdict(steps: list[dict[str, Any]]) -> str:
+    found = {step["status"] for step in steps}
+    return next((word for status, word in _VERDICTS if status in found), "ok")
+
+
+def _step(name: str, result: dict[str, Any], stopped: bool) -> dict[str, Any]:
+    if not result:
+        status, message = ("skipped", NOT_REACHED) if stopped else ("failed", NO_RESULT)
+    else:
+        status, message = _status(result), _message(result)
+    return {
+        "name": name,
+        "status": status,
+        "changed": bool(result.get("changed")),
+        "message": message,
+        "details": {
+            key: value for key, value in result.items() if key not in _NOT_DETAILS and not key.startswith("_ansible")
+        },
+    }
+
+
+def _status(result: dict[str, Any]) -> str:
+    if result.get("status") in STATUSES:
+        return str(result["status"])
+    if result.get("failed"):
+        return "refused" if result.get("code") in REFUSALS else "failed"
+    if result.get("skipped"):
+        return "skipped"
+    return "changed" if result.get("changed") else "ok"
+
+
+def _message(result: dict[str, Any]) -> str:
+    texts = ("msg", "summary") if result.get("failed") else ("summary", "msg", "skip_reason")
+    return next((str(result[key]) for key in texts if result.get(key)), "")
