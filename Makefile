@@ -10,7 +10,7 @@ POSTGRES_VERSIONS := 15,16,17,18
 
 # Ansible's programs call each other by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Molecule and ansible-lint run from elsewhere and do not read ansible.cfg; with this they test the working tree.
+# Molecule brings an ansible.cfg of its own; with this it tests the working tree.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
 export MOLECULE_GLOB := molecule/*/molecule.yml
 
@@ -37,7 +37,7 @@ $(STAMP): requirements.txt
 	fi; \
 	echo "Making $(VENV) with $$("$$python" --version); this takes a minute or two, once."; \
 	"$$python" -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog fragments
@@ -48,7 +48,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog fragments
 	$(BIN)/antsibull-changelog lint
 
 test: setup ## everything quick, on one Postgres: pytest, then the Molecule scenarios
-	$(BIN)/pytest -m "not full"
+	$(BIN)/pytest
 	$(BIN)/molecule test --all
 
 test-full: setup ## everything, on every Postgres that is found, and ansible-test sanity

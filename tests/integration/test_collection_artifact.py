@@ -15,7 +15,11 @@ import sys
 import tarfile
 from pathlib import Path
 
+import psycopg2
 import pytest
+import yaml
+
+from tests.support.database import TestDatabase
 
 REPOSITORY = Path(__file__).parents[2]
 #: All that lies at the top of the artifact; the manifests are ansible-galaxy's.
@@ -91,3 +95,20 @@ def test_ansible_doc_lists_everything_in_it(
     listed = run("ansible-doc", *command, cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(installed))
     assert listed.returncode == 0, listed.stderr
     assert set(json.loads(listed.stdout)) == expected != set()
+
+
+def test_the_installed_playbook_repairs_a_database(installed: Path, tmp_path: Path, database: TestDatabase) -> None:
+    database.query("CREATE TABLE memos (id serial PRIMARY KEY); INSERT INTO memos SELECT generate_series(1, 3)")
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        database.query("INSERT INTO memos DEFAULT VALUES")
+    host = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    host |= {f"rollback_{option}": value for option, value in database.login().items()}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"databases": {"hosts": {"sample": host}}}), encoding="utf-8")
+
+    command = ["-i", "hosts.yml", "pgops.rollback.rollback", "--tags", "sequence"]
+    done = run("ansible-playbook", *command, cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(installed))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert database.value("INSERT INTO memos DEFAULT VALUES RETURNING id") == 4
+    report = json.loads((tmp_path / "artifacts/sample/latest/report.json").read_text(encoding="utf-8"))
+    assert (report["host"], report["verdict"]) == ("sample", "changed")
