@@ -12,12 +12,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
-
-try:
-    import psycopg2
-except ImportError:
-    psycopg2 = None
 
 #: Majors this collection is tested on.
 SUPPORTED_MAJORS = range(15, 19)
@@ -136,8 +132,17 @@ def server_info(connection: Any) -> ServerInfo:
                    pg_catalog.pg_backend_pid()
             """
         )
-        *facts, backend_pid = cursor.fetchone()
-    return ServerInfo(*facts, through_pooler=backend_pid != connection.info.backend_pid)
+        database, user, superuser, version, version_num, in_recovery, deadlock_timeout, backend_pid = cursor.fetchone()
+    return ServerInfo(
+        database=database,
+        user=user,
+        superuser=superuser,
+        version=version,
+        version_num=version_num,
+        in_recovery=in_recovery,
+        deadlock_timeout_ms=deadlock_timeout,
+        through_pooler=backend_pid != connection.info.backend_pid,
+    )
 
 
 def require_supported(server: ServerInfo) -> None:

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -17,13 +18,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connection import (
     require_supported,
     server_info,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
-
-try:
-    from psycopg2 import Error as DatabaseError
-except ImportError:
-    # connect() says so before anything of psycopg2 is used.
-    DatabaseError = RollbackError
 
 
 def run_database_module(
@@ -46,7 +42,7 @@ def run_database_module(
             connection.close()
     except RollbackError as error:
         module.fail_json(msg=str(error), code=error.code)
-    except DatabaseError as error:
+    except psycopg2.Error as error:
         module.fail_json(
             msg=f"The database reported: {server_message(error)}. What was not committed by then was rolled back;"
             " run it again to see the state.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import (
     LOCK_FAILURES,
@@ -24,12 +25,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog im
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_repair import set_forward
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state import Position, assess
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_values import value_query, whole_number
-
-try:
-    import psycopg2
-    from psycopg2 import sql
-except ImportError:
-    psycopg2 = None
 
 #: What ALTER TABLE … SET DEFAULT and ADD IDENTITY take.
 LOCK_MODE = "ACCESS EXCLUSIVE"

@@ -12,21 +12,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_values import SAFE_READS
 
-try:
-    from psycopg2 import errors as pg_errors
-    from psycopg2 import sql
-
-    #: Worth another attempt: lock not available, statement timeout while waiting, deadlock victim. Nothing else is.
-    LOCK_FAILURES: tuple[type[Exception], ...] = (
-        pg_errors.LockNotAvailable,
-        pg_errors.QueryCanceled,
-        pg_errors.DeadlockDetected,
-    )
-except ImportError:
-    LOCK_FAILURES = ()
+#: Worth another attempt: lock not available, statement timeout while waiting, deadlock victim. Nothing else is.
+LOCK_FAILURES: tuple[type[Exception], ...] = (
+    (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected) if pg_errors else ()
+)
 
 #: Rounds over everything that is still locked, and the longest pause between two of them in seconds.
 ROUNDS = 8

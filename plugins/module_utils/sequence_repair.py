@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import (
     LOCK_FAILURES,
     begin_and_lock,
-    blockers,
+    gave_up,
     in_rounds,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import Sequence
@@ -23,12 +24,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state impo
     missing_privileges,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_values import value_query, whole_number
-
-try:
-    import psycopg2
-    from psycopg2 import sql
-except ImportError:
-    psycopg2 = None
 
 #: Excludes writers and a second repairer, lets readers and pg_dump go on. SHARE would not exclude another repairer.
 LOCK_MODE = "SHARE ROW EXCLUSIVE"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The pgops.rollback authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""sequence_reset's one call: survey, repair or predict, and say what happened."""
+"""sequence_reset's one call: what the survey found behind is repaired or, in check mode, predicted; then said."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.default_repair impo
     DefaultRepairer,
     why_not,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import KeyWithoutDefault, Sequence
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_repair import (
     Repair,
@@ -27,63 +28,191 @@ from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state impo
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey import Survey, describe_key
 
-try:
-    from psycopg2 import sql
-except ImportError:
-    # connect() says so before anything of psycopg2 is used.
-    pass
-
-#: States that need no repair; the result counts such sequences and does not list them.
+#: Such sequences are counted, not listed.
 HEALTHY = ("ok", "ahead")
 
-_WORDS = {
-    "reset": "reset",
-    "would_reset": "would be reset",
-    "refused": "refused",
-    "failed": "failed",
-}
+#: How many reasons a failure message spells out; the rest are in the result.
+_REASONS = 3
 
 
-def reset(connection: Any, found: Survey, options: dict[str, Any], lock_timeout_ms: int) -> dict[str, Any]:
-    """Repair what the survey found behind.
+def reset(
+    connection: Any, found: Survey, options: dict[str, Any], lock_timeout_ms: int, check_mode: bool
+) -> dict[str, Any]:
+    """Repair, or predict exactly what repairing would do from what was read.
 
-    :param options: ``lock_healthy``, ``repair_defaults``, ``test`` as sequence_reset documents them.
-    :returns: what sequence_reset returns, without the difference.
+    :param options: ``lock_healthy``, ``repair_defaults`` and ``test``, as sequence_reset documents them.
+    :returns: what sequence_reset documents.
     """
     chosen = [(sequence, first) for sequence, first in found.sequences if _worth_a_lock(sequence, first, options)]
-    repaired = dict(_by_oid(SequenceRepairer(connection, lock_timeout_ms).repair_all(chosen)))
-    repairs = [
-        (sequence, repaired.get(sequence.oid) or _left_alone(sequence, first)) for sequence, first in found.sequences
-    ]
-    keys = _keys_to_repair(found) if options["repair_defaults"] else []
-    defaults = DefaultRepairer(connection, lock_timeout_ms).repair_all(keys)
+    keys = [key for key in found.keys_without_default if options["repair_defaults"] and _repairable(key, found)]
+    if check_mode:
+        repaired = [(sequence, _predict(sequence, first)) for sequence, first in chosen]
+        defaults = [(key, _predict_default(key)) for key in keys]
+    else:
+        repaired = SequenceRepairer(connection, lock_timeout_ms).repair_all(chosen)
+        defaults = DefaultRepairer(connection, lock_timeout_ms).repair_all(keys)
+
+    by_oid = {sequence.oid: repair for sequence, repair in repaired}
+    listed = []
     with connection.cursor() as cursor:
-        listed = [_listed(cursor, sequence, repair) for sequence, repair in repairs if _is_news(sequence, repair)]
-        if options["test"] == "nextval":
-            for entry, (sequence, _repair) in zip(
-                listed, [each for each in repairs if _is_news(*each)], strict=True
-            ):
-                if entry["action"] == "reset":
-                    _test(cursor, sequence, entry)
-    return _result(found, listed, _columns(found, defaults))
+        for sequence, first in found.sequences:
+            repair = by_oid.get(sequence.oid) or _left_alone(sequence, first)
+            if repair.action != "none" or repair.before.state not in HEALTHY:
+                entry = _entry(cursor, sequence, repair)
+                if options["test"] == "nextval" and repair.action == "reset":
+                    _draw_an_id(cursor, sequence, entry)
+                listed.append(entry)
+    return _result(found, listed, _columns(found, dict(defaults)))
 
 
-def predict(found: Survey, options: dict[str, Any], cursor: Any) -> dict[str, Any]:
-    """What reset would return, from reading alone."""
-    repairs = []
-    for sequence, first in found.sequences:
-        repair = _left_alone(sequence, first)
-        if first.target is not None:
-            missing = missing_privileges(sequence, repair=True)
-            if missing:
-                repair = Repair("failed", f"Missing privilege: {'; '.join(missing)}.", first)
-            else:
-                repair = Repair("would_reset", "", first, first.target)
-        repairs.append((sequence, repair))
-    keys = _keys_to_repair(found) if options["repair_defaults"] else []
-    defaults = [
-        (key, DefaultRepair("failed", why_not(key)) if why_not(key) else DefaultRepair("would_repair", ""))
-        for key in keys
+def _worth_a_lock(sequence: Sequence, first: Assessment, options: dict[str, Any]) -> bool:
+    if missing_privileges(sequence) or not sequence.compared_columns:
+        return False
+    if first.state in ("ok", "ahead", "near_limit"):
+        return bool(options["lock_healthy"])
+    # One that could not be read, for a lock perhaps, may well be behind.
+    return first.target is not None or first.state == "unreadable"
+
+
+def _left_alone(sequence: Sequence, first: Assessment) -> Repair:
+    if first.state == "exhausted":
+        return Repair("refused", first.message, first)
+    if first.state == "unreadable" and missing_privileges(sequence):
+        return Repair("failed", first.message, first)
+    return Repair("none", first.message, first)
+
+
+def _predict(sequence: Sequence, first: Assessment) -> Repair:
+    missing = missing_privileges(sequence, repair=True)
+    if missing:
+        return Repair("failed", f"Missing privilege: {'; '.join(missing)}.", first)
+    if first.state == "unreadable":
+        return Repair("failed", first.message, first)
+    if first.target is not None:
+        return Repair("would_reset", "", first, first.target)
+    return _left_alone(sequence, first)
+
+
+def _repairable(key: KeyWithoutDefault, found: Survey) -> bool:
+    """A key whose sequence is gone may be a natural one: it gets an identity only where its table was named."""
+    return key.sequence is not None or key.relation in found.named_tables
+
+
+def _predict_default(key: KeyWithoutDefault) -> DefaultRepair:
+    problem = why_not(key)
+    if problem:
+        return DefaultRepair("failed", problem)
+    what = f"{key.sequence.name} again" if key.sequence else "a new identity"
+    return DefaultRepair("would_repair", f"It would get {what}.")
+
+
+def _position(position: Position | None, sequence: Sequence) -> dict[str, Any] | None:
+    if position is None:
+        return None
+    return {
+        "last_value": position.last_value,
+        "is_called": position.is_called,
+        "next_value": position.next_value(sequence.increment),
+    }
+
+
+def _entry(cursor: Any, sequence: Sequence, repair: Repair) -> dict[str, Any]:
+    described = describe(sequence, repair.before)
+    before = repair.before.position
+    return {
+        **{key: described[key] for key in ("name", "state", "columns", "extreme", "percent_used", "warnings")},
+        "action": repair.action,
+        "message": repair.message,
+        "before": _position(before, sequence),
+        "after": _position(repair.after, sequence),
+        "undo": undo_statement(cursor, sequence, before) if before and repair.after else None,
+    }
+
+
+def _draw_an_id(cursor: Any, sequence: Sequence, entry: dict[str, Any]) -> None:
+    """The test that burns an id: the next value must lie beyond the data."""
+    name = sql.Identifier(sequence.schema, sequence.sequence).as_string(cursor)
+    cursor.execute("SELECT pg_catalog.nextval(%s::pg_catalog.regclass)", (name,))
+    (value,) = cursor.fetchone()
+    entry["tested_value"] = value
+    entry["message"] = f"The test took the id {value}, which no row will have."
+    if (value - entry["extreme"]) * sequence.increment <= 0:
+        entry["action"] = "failed"
+        entry["message"] = f"nextval gave {value}, which is not beyond the data ({entry['extreme']})."
+
+
+def _columns(found: Survey, defaults: dict[KeyWithoutDefault, DefaultRepair]) -> list[dict[str, Any]]:
+    columns = []
+    for key in found.keys_without_default:
+        column = {**describe_key(key), "undo": None}
+        repair = defaults.get(key)
+        if repair is not None:
+            column.update(status=repair.status, message=repair.message, undo=repair.undo)
+        columns.append(column)
+    return columns
+
+
+def _result(found: Survey, listed: list[dict[str, Any]], columns: list[dict[str, Any]]) -> dict[str, Any]:
+    actions = Counter(entry["action"] for entry in listed)
+    statuses = Counter(column["status"] for column in columns)
+    failures = [f"{entry['name']}: {entry['message']}" for entry in listed if entry["action"] in ("failed", "refused")]
+    failures += [f"{column['column']}: {column['message']}" for column in columns if column["status"] == "failed"]
+    summary = _summary(len(found.sequences), actions, statuses)
+    result: dict[str, Any] = {
+        "changed": bool(
+            actions["reset"] + actions["would_reset"] + statuses["repaired"] + statuses["would_repair"]
+        ),
+        "summary": summary,
+        "msg": summary,
+        "counts": found.counts(),
+        "sequences": listed,
+        "columns_without_default": columns,
+    }
+    if failures:
+        more = f" … and {len(failures) - _REASONS} more." if len(failures) > _REASONS else ""
+        result["failed"] = True
+        result["msg"] = f"{summary} {' '.join(failures[:_REASONS])}{more}"
+        if statuses["failed"] and any(column["undo"] is None and column["sequence"] for column in columns):
+            result["msg"] += " repair_defaults gives a column its default back."
+    return result
+
+
+def _summary(total: int, actions: Counter[str], statuses: Counter[str]) -> str:
+    parts = [
+        f"{actions[action]} {words}"
+        for action, words in (
+            ("reset", "reset"),
+            ("would_reset", "would be reset"),
+            ("refused", "refused"),
+            ("failed", "failed"),
+        )
+        if actions[action]
     ]
-    listed = [_listed(cursor, sequence, repair) for sequence, repair in repairs if _is_news(sequence, repair)]
-    return _result(found, listed, _columns(found, defaults))
+    touched = sum(actions[action] for action in ("reset", "would_reset", "refused", "failed"))
+    if total > touched:
+        parts.append(f"{total - touched} left alone")
+    parts += [
+        f"{statuses[status]} key column{'s' if statuses[status] > 1 else ''} {words}"
+        for status, words in (
+            ("failed", "without default"),
+            ("warned", "perhaps without default"),
+            ("repaired", "repaired"),
+            ("would_repair", "would be repaired"),
+        )
+        if statuses[status]
+    ]
+    return f"{total} sequence{'s' if total != 1 else ''}: {', '.join(parts)}."
+
+
+def difference(result: dict[str, Any]) -> dict[str, str]:
+    """Before and after of what changed or would change, a line each, for Ansible's diff mode."""
+    before, after = [], []
+    for entry in result["sequences"]:
+        if entry["after"]:
+            before.append(f"{entry['name']}: next value {entry['before']['next_value']}\n")
+            after.append(f"{entry['name']}: next value {entry['after']['next_value']}\n")
+    for column in result["columns_without_default"]:
+        if column["status"] in ("repaired", "would_repair"):
+            before.append(f"{column['column']}: neither default nor identity\n")
+            after.append(f"{column['column']}: {column['sequence'] or 'identity'}\n")
+    return {"before": "".join(before), "after": "".join(after)}

@@ -95,39 +95,45 @@ def assess(sequence: Sequence, position: Position | None, extreme: int | None, p
     :param problem: why reading failed, if it did; empty when privileges already tell.
     """
     missing = missing_privileges(sequence)
-    if missing:
-        return Assessment("unreadable", f"Missing privilege: {'; '.join(missing)}.", position)
-    if position is None:
-        return Assessment("unreadable", problem)
+    if missing or position is None:
+        return Assessment("unreadable", f"Missing privilege: {'; '.join(missing)}." if missing else problem, position)
+    value = position.next_value(sequence.increment)
+    next_value = value if sequence.min_value <= value <= sequence.max_value else None
+    if sequence.cycle:
+        state, message = "cycles", "It starts over at its limit by design (CYCLE), so it is not repaired."
+    elif not sequence.columns:
+        state, message = "unfed", "No column's default uses it."
+    elif not sequence.compared_columns:
+        names = ", ".join(column.name for column in sequence.columns)
+        state, message = "unreadable", f"The values of {names} cannot be compared with a sequence."
+    else:
+        return _compare(sequence, position, next_value, extreme)
+    return Assessment(state, message, position, extreme, next_value)
+
+
+def _compare(sequence: Sequence, position: Position, next_value: int | None, extreme: int | None) -> Assessment:
+    """Judge a sequence by the data."""
     low, high = bounds(sequence)
     upward = sequence.increment > 0
     value = position.next_value(sequence.increment)
-    next_value = value if sequence.min_value <= value <= sequence.max_value else None
-    facts: dict[str, Any] = {"position": position, "extreme": extreme, "next_value": next_value}
-    if sequence.cycle:
-        return Assessment("cycles", "It starts over at its limit by design (CYCLE), so it is not repaired.", **facts)
-    if not sequence.columns:
-        return Assessment("unfed", "No column's default uses it.", **facts)
-    if not sequence.compared_columns:
-        names = ", ".join(column.name for column in sequence.columns)
-        return Assessment("unreadable", f"The values of {names} cannot be compared with a sequence.", **facts)
-
     # The repaired sequence stays on its grid: an increment of 2 keeps to odd numbers where it gave odd ones.
     steps = 0 if extreme is None else (extreme - value) // sequence.increment + 1
     behind = steps > 0
     repaired = value + max(steps, 0) * sequence.increment
-    facts["percent_used"] = _percent_used(repaired - sequence.increment, low, high, upward)
+    percent_used = _percent_used(repaired - sequence.increment, low, high, upward)
+    limit = high if upward else low
+    target = None
     if repaired > high if upward else repaired < low:
-        limit = high if upward else low
-        return Assessment("exhausted", f"The next value would lie beyond {limit}, the end of its range.", **facts)
-    if behind:
-        facts["target"] = Position(repaired - sequence.increment, True)
-        return Assessment("behind", "Its next value is already in the data, or below it.", **facts)
-    if facts["percent_used"] >= NEAR_LIMIT_PERCENT:
-        limit = high if upward else low
-        return Assessment("near_limit", f"{facts['percent_used']} % of its range up to {limit} is used.", **facts)
-    in_step = value == (sequence.start if extreme is None else extreme + sequence.increment)
-    return Assessment("ok" if in_step else "ahead", "", **facts)
+        state, message = "exhausted", f"The next value would lie beyond {limit}, the end of its range."
+    elif behind:
+        state, message = "behind", "Its next value is already in the data, or is passed by it."
+        target = Position(repaired - sequence.increment, True)
+    elif percent_used >= NEAR_LIMIT_PERCENT:
+        state, message = "near_limit", f"{percent_used} % of its range up to {limit} is used."
+    else:
+        in_step = value == (sequence.start if extreme is None else extreme + sequence.increment)
+        state, message = "ok" if in_step else "ahead", ""
+    return Assessment(state, message, position, extreme, next_value, target, percent_used)
 
 
 def _percent_used(last: int, low: int, high: int, upward: bool) -> float:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The pgops.rollback authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sequences of a selection and the keys without one, judged: what sequence_info returns and sequence_reset plans by."""
+"""The sequences of a selection and the keys without one, judged: sequence_info returns it, sequence_reset plans by it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def describe_key(key: KeyWithoutDefault) -> dict[str, Any]:
         message = f"It has neither default nor identity, though its sequence {key.sequence.name} still exists."
     else:
         status = "warned"
-        message = "It has neither default nor identity, and no sequence: an identity that was dropped, or a natural key."
+        message = "It has neither default nor identity, and no sequence: a dropped identity, or a natural key."
     return {
         "column": key.name,
         "table": key.table_name,

@@ -10,6 +10,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import Sequence
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state import (
@@ -18,12 +19,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state impo
     assess,
     missing_privileges,
 )
-
-try:
-    import psycopg2
-    from psycopg2 import sql
-except ImportError:
-    psycopg2 = None
 
 #: Sequences read in one statement: each holds about three of the server's shared lock slots until its end.
 BATCH = 200
@@ -55,7 +50,8 @@ def value_query(sequence: Sequence) -> Any:
         )
         for column in sequence.compared_columns
     ]
-    return sql.SQL("SELECT last_value, is_called, pg_catalog.{whole}({best}({extremes})) AS extreme FROM {name}").format(
+    query = "SELECT last_value, is_called, pg_catalog.{whole}({best}({extremes})) AS extreme FROM {name}"
+    return sql.SQL(query).format(
         whole=sql.SQL("floor" if upward else "ceil"),
         best=sql.SQL("GREATEST" if upward else "LEAST"),
         extremes=sql.SQL(", ").join(extremes or [sql.SQL("NULL::numeric")]),

@@ -160,7 +160,7 @@ columns_without_default:
     status:
       description:
         - V(failed), a sequence of theirs still exists, so inserts without an id fail that once worked.
-        - V(warned), no such sequence exists. Dropping an identity drops its sequence; the key may also be a natural one.
+        - V(warned), no such sequence exists. Dropping an identity drops its sequence; such keys may also be natural.
       type: str
     sequence:
       description: The sequence that still exists, or null.
