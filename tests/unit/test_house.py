@@ -72,7 +72,7 @@ def broken_links(page: Path) -> list[str]:
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if re.match(r"[a-z]+:", link):
             continue
-        name, _, anchor = link.partition("#")
+        name, anchor = f"{link}#".split("#")[:2]
         target = page.parent / name if name else page
         if not target.exists() or (anchor and anchor not in anchors(target)):
             found.append(link)
