@@ -24,7 +24,7 @@ MAX_LINES = 400
 #: What would tie a checkout to the place it was written in.
 PLACES = {
     "registry": r"(?:pypi|pythonhosted|npmjs)[.](?:org|com)|galaxy[.]ansible[.]com|\b(?:docker|quay|ghcr)[.]io/"
-    r"|--(?:extra-)?index-url|--find-links",
+    r"|--(?:extra-)?index[-]url|--find[-]links",
     "machine path": r"(?<![\w.~}$/])/(?:root|work|home/\w+|Users/\w+)/",
 }
 
