@@ -63,6 +63,9 @@ demo: setup ## a disposable Postgres with broken sequences, repaired before your
 	$(BIN)/ansible-playbook demo/up.yml
 	$(BIN)/ansible-playbook rollback.yml --tags sequence
 	$(BIN)/ansible-playbook demo/prove.yml
+	@echo 'The database still runs. To type the command yourself:'
+	@echo '  source $(BIN)/activate && ansible-playbook rollback.yml --tags sequence'
+	@echo 'To end and remove it: make demo-stop'
 
 demo-stop: setup ## end the demo's database and remove it
 	$(BIN)/ansible-playbook demo/down.yml
