@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import Request
+
 from tests.support.database import TestCluster, TestDatabase, running_cluster, wheels
 
 

@@ -177,7 +177,7 @@ class Cluster:
             raise RollbackError(
                 "start_failed",
                 f"Postgres {recipe.version} did not start in {self.directory}: {_last_lines(log or answer.stderr)}",
-                "Correct the setting or the port that the server's log names and run it again; all is as it was before.",
+                "Correct the setting or the port that the log names and run it again; all is as it was before.",
             )
 
     def stop(self, recipe: Recipe, mode: str = "fast") -> None:

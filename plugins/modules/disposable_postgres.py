@@ -37,8 +37,8 @@ options:
     default: started
   directory:
     description:
-      - Directory of the cluster, which this module makes and removes. Its parent must exist, and the server's user must be
-        able to pass through it.
+      - Directory of the cluster, which this module makes and removes. Its parent must exist, and the server's user must
+        be able to pass through it.
       - By default C(/tmp/pgops-UID/NAME), short because the path of a unix socket is limited (107 bytes on Linux, 103
         on macOS).
     type: path
@@ -137,6 +137,10 @@ state:
   description: The state the cluster is in now; in check mode the one it would be in.
   returned: success
   type: str
+created:
+  description: Whether this call made the cluster (in check mode, would make it); false for one that was there before.
+  returned: success
+  type: bool
 directory:
   description: Directory of the cluster.
   returned: success
@@ -175,12 +179,17 @@ code:
   type: str
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster import Cluster, default_directory
+from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster import (
+    Cluster,
+    Recipe,
+    default_directory,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import (
     Request,
     ensure_absent,
@@ -218,13 +227,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def run(parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     named = default_directory(parameters["name"])
     cluster = Cluster(Path(parameters["directory"] or named), system_user(parameters["user"]))
-    if check_mode:
+    with nullcontext() if check_mode else exclusive(cluster):
+        existed = cluster.recipe() is not None
         changed, recipe = _ensure(cluster, parameters, check_mode)
-    else:
-        with exclusive(cluster):
-            changed, recipe = _ensure(cluster, parameters, check_mode)
     result = {
         "changed": changed,
+        "created": parameters["state"] == "started" and not existed,
         "name": parameters["name"],
         "state": parameters["state"],
         "directory": str(cluster.directory),
@@ -238,7 +246,7 @@ def run(parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     return result
 
 
-def _ensure(cluster: Cluster, parameters: dict[str, Any], check_mode: bool) -> Any:
+def _ensure(cluster: Cluster, parameters: dict[str, Any], check_mode: bool) -> tuple[bool, Recipe | None]:
     if parameters["state"] == "absent":
         return ensure_absent(cluster, check_mode)
     if parameters["state"] == "stopped":

@@ -16,8 +16,6 @@ from typing import Any
 
 import psycopg2
 import yaml
-from psycopg2 import sql
-
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster import (
     Cluster,
     Recipe,
@@ -31,6 +29,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states i
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import Wheel
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
+from psycopg2 import sql
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,7 +152,7 @@ def running_cluster(name: str, request: Request) -> Iterator[TestCluster]:
     running = TestCluster(cluster, recipe)
     try:
         connection = running.connect()
-        connection.cursor().execute(f"CREATE ROLE {OPERATOR} LOGIN CREATEROLE")
+        connection.cursor().execute(f"CREATE ROLE {OPERATOR} LOGIN")
         connection.close()
         yield running
     finally:
