@@ -29,4 +29,6 @@ def server_message(error: Exception) -> str:
     """
     diagnostics = getattr(error, "diag", None)
     primary = getattr(diagnostics, "message_primary", None)
-    return " ".join((primary or str(error)).split()).rstrip(".")
+    # libpq's own text has a line for each address it tried, and indented lines with hints.
+    lines = [line for line in str(primary or error).splitlines() if line.strip() and not line[0].isspace()]
+    return "; ".join(" ".join(line.split()) for line in lines).rstrip(".")
