@@ -38,7 +38,7 @@ def markdown(report: dict[str, Any]) -> str:
     ]
     for step in report["steps"]:
         lines += _sequences_markdown(step["details"])
-    lines += ["## What to do next", "", *(f"- {_cell(line)}" for line in _next(report)), ""]
+    lines += ["## What to do next", "", _cell(_next(report)), ""]
     undo = [row["undo"] for row in _notable(report) if row.get("undo") and row.get("action") == "reset"]
     if undo:
         # Indented, not fenced: a name may contain a fence.
@@ -65,9 +65,7 @@ def summary(report: dict[str, Any], path: str | None) -> str:
     more = max(len(rows), len(notes)) - TERMINAL_ROWS
     if more > 0:
         lines.append(f"  … and {more} more in report.md")
-    lines.append("")
-    for line in _next(report):
-        lines += _wrapped(line, "  Next: ")
+    lines += ["", *_wrapped(_next(report), "  Next: ")]
     # Never wrapped, so that it can be copied.
     lines += [f"  Report: {path}", ""] if path else [""]
     return "\n".join(lines)
@@ -85,23 +83,20 @@ def _heading(report: dict[str, Any]) -> list[str]:
     return [_plain(line) for line in lines]
 
 
-def _next(report: dict[str, Any]) -> list[str]:
-    steps = {status: [s["name"] for s in report["steps"] if s["status"] == status] for status in ("skipped", "failed")}
-    verdict = report["verdict"]
-    if verdict == "failed":
-        return [f"Do what the message of {', '.join(steps['failed'])} says, then run the same command again;"
-                " what is already done stays done and is not repeated."]
-    if verdict == "refused":
-        return ["Nothing was done by the refused step. Remove the reason it names, then run the same command again."]
-    if verdict == "degraded":
-        return ["Look at the degraded step: it was done, but not everything is as it should be."]
-    if verdict == "incomplete":
-        return [f"Not everything was checked: {', '.join(steps['skipped'])} did not run."]
-    if verdict == "changed" and report["check_mode"]:
-        return ["Run the same command without --check to do this."]
-    if verdict == "changed":
-        return ["Try the inserts that failed. report.md and report.json say how to put the state before back."]
-    return ["Nothing to do."]
+def _next(report: dict[str, Any]) -> str:
+    def names(status: str) -> str:
+        return ", ".join(step["name"] for step in report["steps"] if step["status"] == status)
+
+    changed = "Try the inserts that failed. report.md and report.json say how to put the state before back."
+    by_verdict = {
+        "failed": f"Do what the message of {names('failed')} says, then run the same command again;"
+        " what is already done stays done and is not repeated.",
+        "refused": "Nothing was done by the refused step. Remove the reason it names, then run the same command again.",
+        "degraded": "Look at the degraded step: it was done, but not everything is as it should be.",
+        "incomplete": f"Not everything was checked: {names('skipped')} did not run.",
+        "changed": "Run the same command without --check to do this." if report["check_mode"] else changed,
+    }
+    return by_verdict.get(report["verdict"], "Nothing to do.")
 
 
 def _notable(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -162,7 +157,7 @@ def _sequences_markdown(details: dict[str, Any]) -> list[str]:
     report = {"steps": [{"details": details}]}
     rows = _notable(report)
     counts = ", ".join(f"{number} {state}" for state, number in (details.get("counts") or {}).items())
-    lines = ["## Sequences", "", f"{len(sequences)} looked at: {counts}." if counts else f"{len(sequences)} looked at.", ""]
+    lines = ["## Sequences", "", f"{len(sequences)} looked at: {counts}.", ""]
     if rows:
         lines += ["| " + " | ".join(_HEADINGS) + " |", "| --- | --- | ---: | ---: |"]
         lines += ["| " + " | ".join(map(_cell, _row(row))) + " |" for row in rows]

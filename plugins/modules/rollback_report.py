@@ -25,7 +25,8 @@ options:
       - Name of each step to the result of its module, in the order of the steps.
       - Best given as the name of the variable that holds the registered result. Large results are then not templated,
         which takes 20 seconds for 10,000 sequences. A mapping is taken as the result itself.
-      - An empty result, or a variable that is not set, stands for a step that was asked for and did not get as far as its module.
+      - An empty result, or a variable that is not set, stands for a step that was asked for and did not get as far
+        as its module.
       - With no step at all nothing is written, and the newest report of the host is shown again.
     type: dict
     required: true
@@ -34,7 +35,7 @@ options:
     type: path
     required: true
   host:
-    description: Name of the host in the inventory. It names a directory, so it must hold no slash and begin with no dot.
+    description: Name of the host in the inventory. It names a directory, so it holds no slash and begins with no dot.
     type: str
     required: true
   run_id:
