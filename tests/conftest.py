@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import Request
 
-from tests.support.database import TestCluster, TestDatabase, running_cluster, wheels
+from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import Request
+from tests.support.database import WHEELS, TestCluster, TestDatabase, running_cluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def cluster(request: pytest.FixtureRequest) -> Iterator[TestCluster]:
     """A running cluster, removed at the end of the session."""
     major = None if request.param == "any" else int(request.param)
-    wanted = Request(major=major, wheels=wheels(), settings={"max_connections": 200, "wal_level": "logical"})
+    wanted = Request(major=major, wheels=WHEELS, settings={"max_connections": 200, "wal_level": "logical"})
     with running_cluster(f"pytest-{os.getpid()}-{request.param}", wanted) as running:
         yield running
 

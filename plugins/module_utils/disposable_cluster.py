@@ -22,6 +22,7 @@ import shlex
 import shutil
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,14 @@ _MARKER_TEXT = "Made by pgops.rollback.disposable_postgres: state=absent stops t
 class Recipe:
     """What a cluster was made with, or is to be made with.
 
+    :ivar user: the name of the user that the server runs as.
     :ivar port: TCP port on 127.0.0.1; None for the unix socket only.
     :ivar settings: server settings, as they stand in postgresql.conf.
     """
 
     bindir: str
     version: str
+    user: str
     port: int | None = None
     settings: dict[str, str] = field(default_factory=dict)
 
@@ -162,18 +165,12 @@ class Cluster:
 
         :raises RollbackError: ``start_failed``, with the end of the server's log.
         """
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            log_start = self.log_file.stat().st_size
-            options = f"-c config_file={shlex.quote(str(self._config_file))}"
-            answer = self._pg_ctl(recipe, "start", "--log", str(self.log_file), "--options", options)
-            if answer.returncode == 0:
-                return
+        self._forget_killed_server()
+        log_start = self.log_file.stat().st_size
+        options = f"-c config_file={shlex.quote(str(self._config_file))}"
+        answer = self._pg_ctl(recipe, "start", "--log", str(self.log_file), "--options", options)
+        if answer.returncode != 0:
             log = self.log_file.read_bytes()[log_start:].decode(errors="replace")
-            # The last processes of a killed server are still on their way out.
-            if "pre-existing shared memory block" in log and time.monotonic() < deadline:
-                time.sleep(0.2)
-                continue
             raise RollbackError(
                 "start_failed",
                 f"Postgres {recipe.version} did not start in {self.directory}: {_last_lines(log or answer.stderr)}",
@@ -197,7 +194,33 @@ class Cluster:
         """Stop the server, if any, and remove the directory."""
         if recipe and self.running(recipe):
             self.stop(recipe, mode="immediate")
+        self._forget_killed_server()
         shutil.rmtree(self.directory)
+
+    def _forget_killed_server(self) -> None:
+        """Wait for the last processes of a killed server, and remove the lock files with its process number.
+
+        The number may stay taken, by a zombie or by another program, and would keep the next server from starting.
+        """
+        if not Path("/proc/self/cwd").exists():
+            return  # no Linux; the next server judges by the number alone
+        deadline = time.monotonic() + _PATIENCE
+        while self._server_processes():
+            if time.monotonic() > deadline:
+                return  # alive without answering: the next server says so
+            time.sleep(0.05)
+        for lock in (self.data_directory / "postmaster.pid", *self.socket_directory.glob(".s.PGSQL.*.lock")):
+            lock.unlink(missing_ok=True)
+
+    def _server_processes(self) -> list[str]:
+        """The numbers of the processes that work in the data directory, which every process of a server does."""
+        found = []
+        data_directory = self.data_directory.resolve()
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # ended meanwhile, or another user's
+                if (entry / "cwd").readlink() == data_directory:
+                    found.append(entry.name)
+        return found
 
     def _pg_ctl(self, recipe: Recipe, action: str, *arguments: str) -> Any:
         return self._tool(recipe, "pg_ctl", action, "--pgdata", str(self.data_directory), "--wait",

