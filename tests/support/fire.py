@@ -131,37 +131,51 @@ class Rounds:
         self._observer = database.superuser()
         self._pool = ThreadPoolExecutor(1)
 
-    def reset_by(self, repair: Callable[[TestDatabase], dict[str, Any]], gap: int = GAP) -> None:
+    def reset_by(self, repair: Callable[[TestDatabase], dict[str, Any]]) -> None:
         """A round with a reset that locks: it has to wait for the explicit row, and to see it."""
         before = self._position()
-        explicit_id = self._insert_explicit(gap)
-        running = self._pool.submit(repair, self._database)
-        if self._await_blocked(running):
-            self.blocked += 1
+        explicit_id = self._insert_explicit()
+        running = self._begin(repair)
         self._session.cursor().execute("COMMIT")
         result = running.result()
         if not _saw(result, explicit_id):
             self.missed.append(result)
         self._end_round(before)
 
+    def race(self, repair: Callable[[TestDatabase], dict[str, Any]], gap: int) -> None:
+        """A round whose explicit id is so near that callers of nextval() may pass it while the reset is at work."""
+        before = self._position()
+        cursor = self._session.cursor()
+        cursor.execute(f"BEGIN; LOCK TABLE {TABLE} IN ROW EXCLUSIVE MODE")
+        running = self._begin(repair)
+        cursor.execute(f"{_EXPLICIT}; COMMIT", (gap,))
+        running.result()
+        self._end_round(before)
+
     def reset_naively(self) -> None:
         """The same round with the script that this collection replaces (SCENARIO: no lock, sets, tests, sets again)."""
         before = self._position()
-        self._insert_explicit(GAP)
+        self._insert_explicit()
         naive_reset(self._database)
         self._session.cursor().execute("COMMIT")
         self._end_round(before)
 
-    def _insert_explicit(self, gap: int) -> int:
+    def _insert_explicit(self) -> int:
         with self._session.cursor() as cursor:
             cursor.execute("BEGIN")
-            cursor.execute(_EXPLICIT, (gap,))
+            cursor.execute(_EXPLICIT, (GAP,))
             explicit_id = int(cursor.fetchone()[0])
         self.explicit.append(explicit_id)
         return explicit_id
 
+    def _begin(self, repair: Callable[[TestDatabase], dict[str, Any]]) -> Future[dict[str, Any]]:
+        """Let a reset run into the session's lock."""
+        running = self._pool.submit(repair, self._database)
+        self.blocked += self._await_blocked(running)
+        return running
+
     def _await_blocked(self, running: Future[Any]) -> bool:
-        """Whether the reset came to wait for the explicit row's transaction, rather than end without it."""
+        """Whether the reset came to wait for the explicit row's transaction, instead of ending without."""
         with self._observer.cursor() as cursor:
             while not running.done():
                 cursor.execute(_LOCK_WAITERS, (self._session.info.backend_pid,))
