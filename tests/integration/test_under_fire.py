@@ -82,7 +82,7 @@ def test_the_naive_script_in_the_same_place(database: TestDatabase) -> None:
     database.query(IDENTITY)
     rounds = Rounds(database)
     with writing(database) as writers:
-        while rounds.resets < QUICK.resets:
+        while rounds.resets < 2 * QUICK.resets:
             rounds.reset_naively()
 
     assert writers.duplicates >= 100
