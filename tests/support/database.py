@@ -25,6 +25,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster 
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import (
     Request,
+    as_made,
     ensure_absent,
     ensure_started,
     exclusive,
@@ -158,5 +159,11 @@ def running_cluster(name: str, request: Request) -> Iterator[TestCluster]:
         connection.close()
         yield running
     finally:
-        with exclusive(cluster):
-            ensure_absent(cluster)
+        ensure_removed(cluster.directory)
+
+
+def ensure_removed(directory: Path) -> None:
+    """End the cluster in the directory, if there is one."""
+    cluster = Cluster(directory, system_user())
+    with exclusive(cluster):
+        ensure_absent(as_made(cluster, None))
