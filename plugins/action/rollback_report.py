@@ -31,7 +31,9 @@ class ActionModule(ActionBase):
             # This process is on the host, so the module's third of a second can be saved.
             result.update(write_or_show(params, self._task.check_mode))
         else:
-            result.update(self._execute_module(module_args=params, task_vars=task_vars))
+            # Not params: in them a home directory is the controller's.
+            there = {**self._task.args, "results": params["results"]}
+            result.update(self._execute_module(module_args=there, task_vars=task_vars))
             if result.get("files"):
                 _bring_here(params, result)
         result.pop("files", None)

@@ -21,6 +21,9 @@ _VERDICTS = (
     ("changed", "changed"),
 )
 
+#: A run with one of these ends with a non-zero exit code.
+BAD_VERDICTS = ("degraded", "refused", "failed")
+
 #: Error codes that mean: not done on purpose, since it would not have been safe.
 REFUSALS = frozenset({"standby", "version_unsupported", "lock_timeout"})
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
-from ansible_collections.pgops.rollback.plugins.module_utils.report import Run, build_report
+from ansible_collections.pgops.rollback.plugins.module_utils.report import BAD_VERDICTS, Run, build_report
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import (
     read_latest,
     run_directory,
@@ -66,7 +66,13 @@ def _write_new(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return {
             "changed": False, "failed": True, "code": error.code, "msg": str(error), "summary": summary(report, None)
         }
-    return {**_result(directory, report), "files": files}
+    result = {**_result(directory, report), "files": files}
+    task_failed = any((given or {}).get("failed") for given in params["results"].values())
+    if report["verdict"] in BAD_VERDICTS and not task_failed:
+        # A run that is not all right must not end with exit code 0.
+        worst = next(step for step in report["steps"] if step["status"] == report["verdict"])
+        result.update(failed=True, msg=f"The run ends as {report['verdict']}. {worst['name']}: {worst['message']}")
+    return result
 
 
 def _result(directory: Path, report: dict[str, Any]) -> dict[str, Any]:

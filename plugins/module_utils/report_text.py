@@ -51,7 +51,9 @@ def summary(report: dict[str, Any], path: str | None) -> str:
 
     :param path: where report.md is; None if it could not be written.
     """
-    lines = ["", f"{report['host']}: {report['verdict'].upper()}", *(f"  {line}" for line in _heading(report))]
+    lines = ["", f"{_plain(report['host'])}: {report['verdict'].upper()}"]
+    for line in _heading(report):
+        lines += _wrapped(line, "  ")
     width = max((len(step["name"]) for step in report["steps"]), default=0)
     for step in report["steps"]:
         start = f"  {_plain(step['name']):{width}}  {step['status']:8}  "
@@ -80,7 +82,7 @@ def _heading(report: dict[str, Any]) -> list[str]:
     ]
     if report["check_mode"]:
         lines.append("check mode: a prediction, nothing was written to the database")
-    return [_plain(line) for line in lines]
+    return lines
 
 
 def _next(report: dict[str, Any]) -> str:

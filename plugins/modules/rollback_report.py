@@ -18,7 +18,8 @@ description:
   - An action plugin of the same name prints the summary to the terminal. With a local connection it does all of it
     itself (as the user who runs Ansible, whatever C(become) says); otherwise it also writes the two files to the
     same path on the controller.
-  - Nothing of it counts as a change.
+  - Nothing of it counts as a change. It fails when the verdict is V(degraded), V(refused) or V(failed) and none of the
+    results has failed, since the run would end with exit code 0 otherwise.
 options:
   results:
     description:
