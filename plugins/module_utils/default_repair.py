@@ -79,8 +79,10 @@ class DefaultRepairer:
         if assessment.target is not None:
             self._cursor.execute(set_forward(self._cursor, fed, assessment.target))
         name = sql.Identifier(sequence.schema, sequence.sequence).as_string(self._cursor)
-        self._alter(key, sql.SQL("SET DEFAULT pg_catalog.nextval({}::pg_catalog.regclass)").format(sql.Literal(name)))
-        return DefaultRepair("repaired", f"Its default is {sequence.name} again.", self._undo(key, "DROP DEFAULT"))
+        default = sql.SQL("SET DEFAULT pg_catalog.nextval({}::pg_catalog.regclass)").format(sql.Literal(name))
+        self._alter(key, default)
+        undo = self._undo(key, "DROP DEFAULT")
+        return DefaultRepair("repaired", f"It takes its ids from {sequence.name} again.", undo)
 
     def _add_identity(self, key: KeyWithoutDefault) -> DefaultRepair:
         """A new identity that begins after the data. BY DEFAULT, since what gave ids explicitly may still do so."""
@@ -127,7 +129,19 @@ def why_not(key: KeyWithoutDefault) -> str:
 
 def _with_column(sequence: Sequence, key: KeyWithoutDefault) -> Sequence:
     column = FedColumn(
-        key.relation, key.schema, key.table, "r", key.column, "default", key.data_type, True, True, True, True, False, []
+        relation=key.relation,
+        schema=key.schema,
+        table=key.table,
+        relkind="r",
+        column=key.column,
+        kind="default",
+        data_type=key.data_type,
+        indexed=True,
+        schema_usage=True,
+        can_select=True,
+        can_lock=True,
+        row_security=False,
+        parents=[],
     )
     return replace(sequence, columns=[*sequence.columns, column])
 

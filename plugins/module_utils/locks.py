@@ -113,14 +113,14 @@ _CONFLICTS = {
     "ACCESS EXCLUSIVE": None,
 }
 
-# A prepared transaction has no process: pg_locks shows it with virtual transaction -1/<xid>.
+# A prepared transaction has no process; the lock on its own transaction id leads to its name.
 _BLOCKERS = """
 SELECT DISTINCT l.pid, a.usename, a.application_name, a.state,
        pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.xact_start)::int, p.gid
 FROM pg_catalog.pg_locks l
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-LEFT JOIN pg_catalog.pg_prepared_xacts p
-       ON l.pid IS NULL AND p.transaction::text = pg_catalog.split_part(l.virtualtransaction, '/', 2)
+LEFT JOIN (pg_catalog.pg_locks x JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid)
+       ON l.pid IS NULL AND x.locktype = 'transactionid' AND x.virtualtransaction = l.virtualtransaction
 WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY (%(relations)s::oid[])
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
   AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
@@ -152,7 +152,7 @@ def _blocker(
     pid: int | None, user: str | None, application: str | None, state: str | None, seconds: int | None, gid: str | None
 ) -> str:
     if pid is None:
-        return f"prepared transaction {gid or '(of another database)'}"
+        return f"prepared transaction {gid}"
     details = [f"user {user}" if user else "", application or "", state or ""]
     details.append(f"in its transaction for {seconds} s" if seconds is not None else "")
     return f"process {pid} ({', '.join(detail for detail in details if detail)})"

@@ -10,7 +10,6 @@ the extreme in the data) are read in sequence_values.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +22,16 @@ COMPARABLE_TYPES = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63
 #: LOCK TABLE takes ordinary and partitioned tables; a foreign table cannot be locked.
 LOCKABLE_KINDS = ("r", "p")
 
-# As pg_get_expr writes them: nextval('s'::regclass), nextval(('s'::text)::regclass), either inside a cast.
-_TEXT_LITERAL = re.compile(r"nextval\(\('((?:[^']|'')*)'::text\)::regclass\)")
-_NEXTVAL_ALONE = re.compile(
-    r"\(*nextval\((?:'(?:[^']|'')*'::regclass|\('(?P<text>(?:[^']|'')*)'::text\)::regclass)\)\)*"
-    r"(?:::(?:smallint|integer|bigint|numeric))?\Z"
+# Defaults are read as the catalogs store them: pg_get_expr would wait for whoever holds a table's ACCESS EXCLUSIVE
+# lock. Functions by the OIDs of pg_proc.dat: nextval 1574; bigint to integer, smallint, numeric 480, 714, 1781; text to
+# regclass 1079. What is not recognised counts as an expression, whose values are never compared.
+_CALLS_NEXTVAL = ":funcid 1574 "
+_NEXTVAL_ALONE = (
+    r"^(\{COERCETODOMAIN :arg )?(\{FUNCEXPR :funcid (480|714|1781) [^{]*:args \()?\{FUNCEXPR :funcid 1574 [^{]*:args"
+    r" \(\{(CONST|FUNCEXPR :funcid 1079) "
 )
+_TEXT_BYTES = r":funcid 1079 [^{]*:args \(\{CONST [^{]*:constvalue \d+ \[ ([-0-9 ]+) \]"
+_VARLENA_HEADER = 4
 
 _USER_SCHEMA = """n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"""
 
@@ -51,30 +54,29 @@ WHERE c.relpersistence <> 't' AND {_USER_SCHEMA}
 ORDER BY n.nspname, c.relname
 """
 
-# A default is looked at when its stored tree calls nextval(regclass). nextval('s'::text) leaves no dependency on the
-# sequence, so the expression itself is returned too.
+# nextval('s'::text) leaves no dependency on the sequence, so the bytes of that text are returned, too.
 _FEEDS = f"""
-WITH RECURSIVE link (sequence, relation, attnum, identity, expression) AS (
-    SELECT d.objid, d.refobjid, d.refobjsubid, true, NULL::text
+WITH RECURSIVE link (sequence, relation, attnum, identity, alone, literal) AS (
+    SELECT d.objid, d.refobjid, d.refobjsubid, true, true, NULL::text
     FROM pg_catalog.pg_depend d
     JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.objid
     WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
       AND d.deptype = 'i'
     UNION ALL
-    SELECT s.seqrelid, def.adrelid, def.adnum, false, pg_catalog.pg_get_expr(def.adbin, def.adrelid)
+    SELECT s.seqrelid, def.adrelid, def.adnum, false, def.adbin::text ~ '{_NEXTVAL_ALONE}',
+           CASE WHEN s.seqrelid IS NULL THEN pg_catalog.substring(def.adbin::text, '{_TEXT_BYTES}') END
     FROM pg_catalog.pg_attrdef def
     LEFT JOIN (pg_catalog.pg_depend d JOIN pg_catalog.pg_sequence s
                  ON s.seqrelid = d.refobjid AND d.refclassid = 'pg_catalog.pg_class'::regclass)
       ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid = def.oid
-    WHERE pg_catalog.strpos(def.adbin::text,
-            pg_catalog.format(':funcid %%s ', 'pg_catalog.nextval(regclass)'::regprocedure::oid)) > 0
+    WHERE pg_catalog.strpos(def.adbin::text, '{_CALLS_NEXTVAL}') > 0
 ),
 base (type, base) AS (
     SELECT oid, typbasetype FROM pg_catalog.pg_type WHERE typtype = 'd'
     UNION ALL
     SELECT b.type, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype = 'd'
 )
-SELECT l.sequence, l.relation, n.nspname, c.relname, c.relkind, a.attname, l.expression,
+SELECT l.sequence, l.relation, n.nspname, c.relname, c.relkind, a.attname, l.alone, l.literal,
        CASE WHEN l.identity THEN a.attidentity ELSE '' END,
        pg_catalog.format_type(coalesce((SELECT b.base FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.base
                                         WHERE b.type = a.atttypid AND t.typtype <> 'd'), a.atttypid), NULL),
@@ -242,9 +244,9 @@ def read_catalog(cursor: Any) -> SequenceCatalog:
     search_path = [schema for (schema,) in cursor.fetchall()]
     cursor.execute(_FEEDS)
     for oid, *facts, owned, indexed, usage, can_select, can_lock, row_security, parents in cursor.fetchall():
-        relation, schema, table, relkind, column, expression, identity, data_type = facts
-        kind, literal = _kind(expression, identity, owned)
+        relation, schema, table, relkind, column, alone, literal, identity, data_type = facts
         sequence = by_oid.get(oid) or _by_literal(literal, [*search_path, schema], by_name)
+        kind = _kind(alone, literal, identity, owned)
         if sequence is not None:
             sequence.columns.append(
                 FedColumn(relation, schema, table, relkind, column, kind, data_type, indexed, usage, can_select,
@@ -271,26 +273,25 @@ def _key(row: tuple[Any, ...], by_oid: dict[int, Sequence]) -> KeyWithoutDefault
     )
 
 
-def _kind(expression: str | None, identity: str, owned: bool) -> tuple[str, str | None]:
-    """The kind of a feed, and the literal name in it where the catalogs hold no dependency."""
-    if expression is None:
-        return ("identity_always" if identity == "a" else "identity_by_default"), None
-    match = _NEXTVAL_ALONE.match(expression)
-    if match is None:
-        literal = _TEXT_LITERAL.search(expression)
-        return "expression", literal and literal.group(1).replace("''", "'")
-    if match.group("text") is not None:
-        return "text_default", match.group("text").replace("''", "'")
-    return ("serial" if owned else "default"), None
+def _kind(alone: bool, literal: str | None, identity: str, owned: bool) -> str:
+    if identity:
+        return "identity_always" if identity == "a" else "identity_by_default"
+    if not alone:
+        return "expression"
+    if literal is not None:
+        return "text_default"
+    return "serial" if owned else "default"
 
 
 def _by_literal(
     literal: str | None, schemas: list[str], by_name: dict[tuple[str, str], Sequence]
 ) -> Sequence | None:
+    """The sequence that a text constant means; the constant is given as its stored bytes, signed decimal numbers."""
     if literal is None:
         return None
+    name = bytes(int(number) & 0xFF for number in literal.split())[_VARLENA_HEADER:].decode(errors="replace")
     try:
-        parts = parse_name(literal, "sequence")
+        parts = parse_name(name, "sequence")
     except RollbackError:
         return None
     if len(parts) == 2:

@@ -37,12 +37,14 @@ class Repair:
     :ivar message: the reason; empty where nothing had to be done.
     :ivar before: the assessment under the lock, or the first one where nothing was locked.
     :ivar after: where it was set, None where it was not.
+    :ivar undo: the statement that puts it back where it was.
     """
 
     action: str
     message: str
     before: Assessment
     after: Position | None = None
+    undo: str | None = None
 
 
 def set_forward(cursor: Any, sequence: Sequence, target: Position) -> Any:
@@ -135,12 +137,13 @@ class SequenceRepairer:
             self._cursor.execute("ROLLBACK")
             action = "refused" if before.state == "exhausted" else "none"
             return Repair(action, before.message if action == "refused" else "", before)
+        undo = undo_statement(self._cursor, sequence, Position(last_value, is_called))
         self._cursor.execute(set_forward(self._cursor, sequence, before.target))
         was_set = self._cursor.fetchone() is not None
         self._cursor.execute("COMMIT")
         if not was_set:
             return Repair("none", "", before)
-        return Repair("reset", "", before, before.target)
+        return Repair("reset", "", before, before.target, undo)
 
     def _give_up(self, sequence: Sequence, first: Assessment, error: Exception) -> Repair:
         relations = [sequence.oid, *(column.relation for column in sequence.columns)]

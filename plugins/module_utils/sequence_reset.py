@@ -13,7 +13,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.default_repair impo
     DefaultRepairer,
     why_not,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import KeyWithoutDefault, Sequence
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_repair import (
     Repair,
@@ -46,23 +47,23 @@ def reset(
     chosen = [(sequence, first) for sequence, first in found.sequences if _worth_a_lock(sequence, first, options)]
     keys = [key for key in found.keys_without_default if options["repair_defaults"] and _repairable(key, found)]
     if check_mode:
-        repaired = [(sequence, _predict(sequence, first)) for sequence, first in chosen]
+        with connection.cursor() as cursor:
+            repaired = [(sequence, _predict(cursor, sequence, first)) for sequence, first in chosen]
         defaults = [(key, _predict_default(key)) for key in keys]
     else:
         repaired = SequenceRepairer(connection, lock_timeout_ms).repair_all(chosen)
-        defaults = DefaultRepairer(connection, lock_timeout_ms).repair_all(keys)
+        defaults = [] if connection.closed else DefaultRepairer(connection, lock_timeout_ms).repair_all(keys)
 
     by_oid = {sequence.oid: repair for sequence, repair in repaired}
     listed = []
-    with connection.cursor() as cursor:
-        for sequence, first in found.sequences:
-            repair = by_oid.get(sequence.oid) or _left_alone(sequence, first)
-            if repair.action != "none" or repair.before.state not in HEALTHY:
-                entry = _entry(cursor, sequence, repair)
-                if options["test"] == "nextval" and repair.action == "reset":
-                    _draw_an_id(cursor, sequence, entry)
-                listed.append(entry)
-    return _result(found, listed, _columns(found, dict(defaults)))
+    for sequence, first in found.sequences:
+        repair = by_oid.get(sequence.oid) or _left_alone(sequence, first)
+        if repair.action != "none" or repair.before.state not in HEALTHY:
+            entry = _entry(sequence, repair)
+            if options["test"] == "nextval" and repair.action == "reset":
+                _draw_an_id(connection, sequence, entry)
+            listed.append(entry)
+    return _result(found, listed, _columns(found, {key.name: repair for key, repair in defaults}))
 
 
 def _worth_a_lock(sequence: Sequence, first: Assessment, options: dict[str, Any]) -> bool:
@@ -82,14 +83,15 @@ def _left_alone(sequence: Sequence, first: Assessment) -> Repair:
     return Repair("none", first.message, first)
 
 
-def _predict(sequence: Sequence, first: Assessment) -> Repair:
+def _predict(cursor: Any, sequence: Sequence, first: Assessment) -> Repair:
     missing = missing_privileges(sequence, repair=True)
     if missing:
         return Repair("failed", f"Missing privilege: {'; '.join(missing)}.", first)
     if first.state == "unreadable":
         return Repair("failed", first.message, first)
-    if first.target is not None:
-        return Repair("would_reset", "", first, first.target)
+    if first.position is not None and first.target is not None:
+        undo = undo_statement(cursor, sequence, first.position)
+        return Repair("would_reset", "", first, first.target, undo)
     return _left_alone(sequence, first)
 
 
@@ -116,24 +118,29 @@ def _position(position: Position | None, sequence: Sequence) -> dict[str, Any] |
     }
 
 
-def _entry(cursor: Any, sequence: Sequence, repair: Repair) -> dict[str, Any]:
+def _entry(sequence: Sequence, repair: Repair) -> dict[str, Any]:
     described = describe(sequence, repair.before)
-    before = repair.before.position
     return {
         **{key: described[key] for key in ("name", "state", "columns", "extreme", "percent_used", "warnings")},
         "action": repair.action,
         "message": repair.message,
-        "before": _position(before, sequence),
+        "before": _position(repair.before.position, sequence),
         "after": _position(repair.after, sequence),
-        "undo": undo_statement(cursor, sequence, before) if before and repair.after else None,
+        "undo": repair.undo,
     }
 
 
-def _draw_an_id(cursor: Any, sequence: Sequence, entry: dict[str, Any]) -> None:
+def _draw_an_id(connection: Any, sequence: Sequence, entry: dict[str, Any]) -> None:
     """The test that burns an id: the next value must lie beyond the data."""
-    name = sql.Identifier(sequence.schema, sequence.sequence).as_string(cursor)
-    cursor.execute("SELECT pg_catalog.nextval(%s::pg_catalog.regclass)", (name,))
-    (value,) = cursor.fetchone()
+    try:
+        with connection.cursor() as cursor:
+            name = sql.Identifier(sequence.schema, sequence.sequence).as_string(cursor)
+            cursor.execute("SELECT pg_catalog.nextval(%s::pg_catalog.regclass)", (name,))
+            (value,) = cursor.fetchone()
+    except psycopg2.Error as error:
+        entry["action"] = "failed"
+        entry["message"] = f"It was set, but the test could not draw an id: {server_message(error)}."
+        return
     entry["tested_value"] = value
     entry["message"] = f"The test took the id {value}, which no row will have."
     if (value - entry["extreme"]) * sequence.increment <= 0:
@@ -141,11 +148,11 @@ def _draw_an_id(cursor: Any, sequence: Sequence, entry: dict[str, Any]) -> None:
         entry["message"] = f"nextval gave {value}, which is not beyond the data ({entry['extreme']})."
 
 
-def _columns(found: Survey, defaults: dict[KeyWithoutDefault, DefaultRepair]) -> list[dict[str, Any]]:
+def _columns(found: Survey, defaults: dict[str, DefaultRepair]) -> list[dict[str, Any]]:
     columns = []
     for key in found.keys_without_default:
         column = {**describe_key(key), "undo": None}
-        repair = defaults.get(key)
+        repair = defaults.get(key.name)
         if repair is not None:
             column.update(status=repair.status, message=repair.message, undo=repair.undo)
         columns.append(column)
@@ -188,9 +195,11 @@ def _summary(total: int, actions: Counter[str], statuses: Counter[str]) -> str:
         )
         if actions[action]
     ]
-    touched = sum(actions[action] for action in ("reset", "would_reset", "refused", "failed"))
-    if total > touched:
-        parts.append(f"{total - touched} left alone")
+    untouched = total - sum(actions[action] for action in ("reset", "would_reset", "refused", "failed"))
+    if untouched > actions["none"]:
+        parts.append(f"{untouched - actions['none']} healthy")
+    if actions["none"]:
+        parts.append(f"{actions['none']} left alone")
     parts += [
         f"{statuses[status]} key column{'s' if statuses[status] > 1 else ''} {words}"
         for status, words in (

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The pgops.rollback authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sequences of a selection and the keys without one, judged: sequence_info returns it, sequence_reset plans by it."""
+"""A selection's sequences and keys without one, judged: for sequence_info, and for sequence_reset to plan by."""
 
 from __future__ import annotations
 

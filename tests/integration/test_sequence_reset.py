@@ -1,0 +1,414 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What sequence_reset repairs, what it leaves alone, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_reset import reset as reset_call
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey import survey
+from tests.support.database import OPERATOR, TestDatabase
+from tests.support.modules import ModuleRun, run_module
+from tests.support.waiting import until
+
+BEHIND = "CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t VALUES (7)"
+
+
+def reset(
+    database: TestDatabase, user: str = OPERATOR, check: bool = False, diff: bool = False, **options: Any
+) -> ModuleRun:
+    return run_module("sequence_reset", {**database.login(user), **options}, check=check, diff=diff)
+
+
+def position(database: TestDatabase, sequence: str = "t_id_seq") -> tuple[int, bool]:
+    return database.query(f"SELECT last_value, is_called FROM {sequence}", user="postgres")[0]
+
+
+@contextmanager
+def in_background(database: TestDatabase, **options: Any) -> Iterator[list[ModuleRun]]:
+    """sequence_reset running beside the block; its run is in the list afterwards."""
+    runs: list[ModuleRun] = []
+    thread = threading.Thread(target=lambda: runs.append(reset(database, **options)))
+    thread.start()
+    try:
+        yield runs
+    finally:
+        thread.join()
+
+
+def waiting_process(database: TestDatabase) -> int | None:
+    """The process of a run of ours that waits for a lock."""
+    rows = database.query(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        " AND application_name = 'pgops.rollback'",
+        user="postgres",
+    )
+    return rows[0][0] if rows else None
+
+
+def test_inserts_work_again_and_a_second_run_changes_nothing(database: TestDatabase) -> None:
+    database.query(f"{BEHIND}; CREATE TABLE healthy (id serial)")
+    run = reset(database)
+    assert not run.failed
+    assert run["changed"] is True
+    assert run["summary"] == "2 sequences: 1 reset, 1 healthy."
+    assert [entry["name"] for entry in run["sequences"]] == ["public.t_id_seq"]
+    entry = run["sequences"][0]
+    assert entry["before"] == {"last_value": 1, "is_called": False, "next_value": 1}
+    assert entry["after"] == {"last_value": 7, "is_called": True, "next_value": 8}
+    assert (entry["state"], entry["action"], entry["extreme"]) == ("behind", "reset", 7)
+    assert database.value("INSERT INTO t DEFAULT VALUES RETURNING id") == 8
+    again = reset(database)
+    assert (again["changed"], again.failed, again["sequences"]) == (False, False, [])
+
+
+def test_the_undo_statement_puts_the_state_before_back(database: TestDatabase) -> None:
+    database.query('CREATE TABLE "O\'Hara.t" (id serial); INSERT INTO "O\'Hara.t" VALUES (7)')
+    undo = reset(database)["sequences"][0]["undo"]
+    assert position(database, '"O\'Hara.t_id_seq"') == (7, True)
+    database.query(undo)
+    assert position(database, '"O\'Hara.t_id_seq"') == (1, False)
+
+
+GRIDS = {
+    "odd numbers stay odd": ("INCREMENT 2", 10, 11),
+    "increment of ten from five": ("START 5 INCREMENT 10", 25, 35),
+    "descending": ("INCREMENT -1", -40, -41),
+    "descending by three": ("INCREMENT -3", -5, -7),
+    "start below the data": ("START 100", 100, 101),
+    "negative ids in an ascending sequence": ("MINVALUE -100 START -100", -50, -49),
+}
+
+
+@pytest.mark.parametrize("case", GRIDS)
+def test_the_next_value_is_the_first_beyond_the_data_on_the_grid(database: TestDatabase, case: str) -> None:
+    definition, extreme, expected = GRIDS[case]
+    database.query(
+        f"CREATE SEQUENCE t_id_seq {definition}; CREATE TABLE t (id int DEFAULT nextval('t_id_seq'));"
+        f" INSERT INTO t VALUES ({extreme})"
+    )
+    assert reset(database)["sequences"][0]["after"]["next_value"] == expected
+    assert database.value("INSERT INTO t DEFAULT VALUES RETURNING id") == expected
+    assert reset(database)["changed"] is False
+
+
+def test_both_key_shapes_shared_sequences_and_partitions(database: TestDatabase) -> None:
+    database.query(
+        """
+        CREATE TABLE always (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text);
+        INSERT INTO always OVERRIDING SYSTEM VALUE VALUES (500, 'copied');
+        CREATE SEQUENCE shared; CREATE TABLE a (id bigint DEFAULT nextval('shared'));
+        CREATE TABLE b (id bigint DEFAULT nextval('shared')); INSERT INTO a VALUES (3); INSERT INTO b VALUES (9);
+        CREATE TABLE parted (id bigserial, at int) PARTITION BY RANGE (at);
+        CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+        INSERT INTO parted_1 VALUES (60, 1);
+        CREATE SEQUENCE text_seq; CREATE TABLE textual (id bigint DEFAULT nextval('text_seq'::text));
+        INSERT INTO textual VALUES (70);
+        """
+    )
+    run = reset(database)
+    assert {entry["name"]: entry["after"]["next_value"] for entry in run["sequences"]} == {
+        "public.always_id_seq": 501,
+        "public.shared": 10,
+        "public.parted_id_seq": 61,
+        "public.text_seq": 71,
+    }
+    assert database.value("INSERT INTO always (v) VALUES ('x') RETURNING id") == 501
+
+
+def test_check_mode_predicts_what_a_run_does_and_does_nothing(database: TestDatabase) -> None:
+    database.query(
+        f"""
+        {BEHIND}; CREATE TABLE healthy (id serial); CREATE SEQUENCE unfed;
+        CREATE TABLE full_up (id smallint GENERATED BY DEFAULT AS IDENTITY); INSERT INTO full_up VALUES (32767);
+        CREATE TABLE lost (id serial PRIMARY KEY); INSERT INTO lost VALUES (4); ALTER TABLE lost ALTER id DROP DEFAULT;
+        CREATE TABLE foreign_to_us (id serial); INSERT INTO foreign_to_us VALUES (5);
+        """
+    )
+    database.query(
+        "ALTER TABLE foreign_to_us OWNER TO postgres;"
+        f" GRANT SELECT ON foreign_to_us, foreign_to_us_id_seq TO {OPERATOR}",
+        user="postgres",
+    )
+    names = ("t_id_seq", "healthy_id_seq", "unfed", "full_up_id_seq", "lost_id_seq", "foreign_to_us_id_seq")
+    before = {name: position(database, name) for name in names}
+    catalogs = "SELECT md5(string_agg(c::text, '' ORDER BY oid)) FROM pg_class c"
+    catalogs_before = database.value(catalogs)
+
+    predicted = reset(database, check=True, diff=True, repair_defaults=True)
+    assert {name: position(database, name) for name in names} == before
+    assert database.value(catalogs) == catalogs_before
+
+    done = reset(database, diff=True, repair_defaults=True)
+    assert predicted["diff"]["before"] == done["diff"]["before"]
+    assert "public.t_id_seq: next value 1\n" in done["diff"]["before"]
+    assert "public.t_id_seq: next value 8\n" in done["diff"]["after"]
+    assert predicted["diff"]["after"] == done["diff"]["after"]
+    words = {"would_reset": "reset", "would_repair": "repaired"}
+    for entry in predicted["sequences"]:
+        entry["action"] = words.get(entry["action"], entry["action"])
+    assert predicted["sequences"] == done["sequences"]
+    assert [words.get(each["status"], each["status"]) for each in predicted["columns_without_default"]] == [
+        each["status"] for each in done["columns_without_default"]
+    ]
+    assert (predicted["changed"], predicted.failed) == (done["changed"], done.failed) == (True, True)
+
+
+def test_a_sequence_is_never_lowered_and_healthy_ones_are_not_touched(database: TestDatabase) -> None:
+    database.query(
+        "CREATE TABLE ahead (id serial); INSERT INTO ahead VALUES (5); SELECT setval('ahead_id_seq', 90);"
+        "CREATE TABLE ok (id serial); INSERT INTO ok DEFAULT VALUES;"
+        "CREATE TABLE t (id serial); INSERT INTO t VALUES (3)"
+    )
+    rows = "SELECT 'ahead', ctid, xmin, l.* FROM ahead_id_seq l UNION ALL SELECT 'ok', ctid, xmin, l.* FROM ok_id_seq l"
+    files = "SELECT relname, relfilenode FROM pg_class WHERE relname IN ('ahead_id_seq', 'ok_id_seq') ORDER BY 1"
+    before = database.query(rows), database.query(files)
+    # A writer with an open transaction would stop any lock on them.
+    writer = database.connect()
+    writer.cursor().execute("BEGIN; INSERT INTO ahead VALUES (6); INSERT INTO ok VALUES (1)")
+    run = reset(database)
+    assert [entry["name"] for entry in run["sequences"]] == ["public.t_id_seq"]
+    assert (database.query(rows), database.query(files)) == before
+    writer.cursor().execute("ROLLBACK")
+    assert reset(database, lock_healthy=True)["changed"] is False
+    assert (database.query(rows), database.query(files)) == before
+
+
+def test_lock_healthy_waits_for_the_row_that_is_not_committed_yet(database: TestDatabase) -> None:
+    database.query("CREATE TABLE t (id serial PRIMARY KEY)")
+    writer = database.connect()
+    writer.cursor().execute("BEGIN; INSERT INTO t VALUES (40)")
+    assert reset(database)["changed"] is False
+    with in_background(database, lock_healthy=True) as runs:
+        until(lambda: waiting_process(database) is not None, "the reset waits for the writer")
+        writer.cursor().execute("COMMIT")
+    assert runs[0].entry("public.t_id_seq")["after"]["next_value"] == 41
+
+
+def test_readers_and_pg_dump_do_not_stop_a_repair(database: TestDatabase) -> None:
+    database.query(BEHIND)
+    reader = database.connect()
+    reader.cursor().execute(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; LOCK TABLE t IN ACCESS SHARE MODE; SELECT * FROM t, t_id_seq"
+    )
+    assert reset(database)["changed"] is True
+
+
+def test_a_lock_that_is_not_to_be_had_names_who_holds_it_and_spares_the_others(database: TestDatabase) -> None:
+    database.query(f"{BEHIND}; CREATE TABLE u (id serial); INSERT INTO u VALUES (4)")
+    holder = database.connect("postgres")
+    holder.cursor().execute("SET application_name = 'billing job'; BEGIN; INSERT INTO t VALUES (8)")
+    run = reset(database, user="postgres", lock_timeout="10ms")
+    assert run.failed
+    assert run["changed"] is True
+    assert run.entry("public.u_id_seq")["action"] == "reset"
+    entry = run.entry("public.t_id_seq")
+    assert (entry["action"], entry["after"]) == ("failed", None)
+    for words in (f"process {holder.info.backend_pid}", "billing job", "idle in transaction", "Run it again"):
+        assert words in entry["message"]
+        assert words in run["msg"]
+    assert position(database) == (1, False)
+
+
+def test_a_prepared_transaction_is_named(database: TestDatabase) -> None:
+    database.query(BEHIND)
+    database.query("BEGIN; INSERT INTO t VALUES (8); PREPARE TRANSACTION 'transfer-17'")
+    try:
+        run = reset(database, lock_timeout="10ms")
+    finally:
+        database.query("ROLLBACK PREPARED 'transfer-17'")
+    assert run.failed
+    assert "prepared transaction transfer-17" in run["msg"]
+
+
+def test_a_table_that_cannot_be_read_for_a_lock_is_repaired_once_the_lock_is_gone(database: TestDatabase) -> None:
+    database.query(BEHIND)
+    holder = database.connect()
+    holder.cursor().execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+    with in_background(database) as runs:
+        until(lambda: waiting_process(database) is not None, "the reset waits for the table")
+        until(lambda: waiting_process(database) is None, "its first attempt timed out")
+        holder.cursor().execute("COMMIT")
+    assert runs[0].entry("public.t_id_seq")["action"] == "reset"
+
+
+def test_a_lost_connection_reports_what_was_done_and_what_was_not(database: TestDatabase) -> None:
+    database.query(f"CREATE TABLE a (id serial); INSERT INTO a VALUES (5); {BEHIND}")
+    holder = database.connect()
+    holder.cursor().execute("BEGIN; INSERT INTO t VALUES (8)")
+    with in_background(database) as runs:
+        until(lambda: waiting_process(database) is not None, "the reset waits for the holder")
+        database.query("SELECT pg_terminate_backend(%s)", (waiting_process(database),), user="postgres")
+    run = runs[0]
+    assert run.failed
+    assert run.entry("public.a_id_seq")["action"] == "reset"
+    assert "connection was lost" in run.entry("public.t_id_seq")["message"]
+    assert position(database, "a_id_seq") == (5, True)
+
+
+PRIVILEGES = {
+    "sequence cannot be set": ("REVOKE UPDATE ON SEQUENCE t_id_seq FROM clerk", "UPDATE on sequence public.t_id_seq"),
+    "sequence cannot be read": ("REVOKE SELECT ON SEQUENCE t_id_seq FROM clerk", "SELECT on sequence public.t_id_seq"),
+    "table cannot be locked": ("REVOKE UPDATE, DELETE, TRUNCATE ON t FROM clerk", "UPDATE on table public.t"),
+    "table cannot be read": ("REVOKE SELECT ON t FROM clerk", "SELECT on table public.t"),
+}
+
+
+@pytest.mark.parametrize("case", PRIVILEGES)
+def test_a_missing_privilege_on_one_of_many_is_reported_and_the_others_are_repaired(
+    database: TestDatabase, case: str
+) -> None:
+    statement, missing = PRIVILEGES[case]
+    database.query(
+        f"{BEHIND}; CREATE TABLE u (id serial); INSERT INTO u VALUES (4); CREATE TABLE v (id serial);"
+        " INSERT INTO v VALUES (2);"
+        " DO $$ BEGIN CREATE ROLE clerk LOGIN; EXCEPTION WHEN duplicate_object THEN END $$;"
+        " GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk; GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO clerk;"
+        f" {statement}",
+        user="postgres",
+    )
+    predicted = reset(database, user="clerk", check=True)
+    run = reset(database, user="clerk")
+    assert run.failed
+    assert run["changed"] is True
+    # The clerk owns none of them: setting them needs UPDATE, not ownership.
+    assert [run.entry(f"public.{name}_id_seq")["action"] for name in ("t", "u", "v")] == ["failed", "reset", "reset"]
+    assert missing in run["msg"]
+    assert predicted.entry("public.t_id_seq")["message"] == run.entry("public.t_id_seq")["message"]
+    assert position(database) == (1, False)
+    assert position(database, "u_id_seq") == (4, True)
+
+
+def test_beyond_the_last_value_is_refused(database: TestDatabase) -> None:
+    database.query("CREATE TABLE t (id smallint GENERATED BY DEFAULT AS IDENTITY); INSERT INTO t VALUES (32767)")
+    run = reset(database)
+    assert run.failed
+    assert run["sequences"][0]["action"] == "refused"
+    assert "32767" in run["msg"]
+    assert position(database) == (1, False)
+
+
+def test_cycling_unfed_and_computed_sequences_are_reported_not_repaired(database: TestDatabase) -> None:
+    database.query(
+        "CREATE SEQUENCE round MAXVALUE 10 CYCLE; CREATE TABLE r (id int DEFAULT nextval('round'));"
+        " INSERT INTO r VALUES (9); CREATE SEQUENCE unfed; CREATE SEQUENCE invoices;"
+        " CREATE TABLE i (no text DEFAULT 'I' || nextval('invoices'))"
+    )
+    run = reset(database)
+    assert not run.failed
+    assert {entry["name"]: (entry["state"], entry["action"]) for entry in run["sequences"]} == {
+        "public.invoices": ("unreadable", "none"),
+        "public.round": ("cycles", "none"),
+        "public.unfed": ("unfed", "none"),
+    }
+
+
+@pytest.mark.parametrize("text", ["0", "0ms", "500", "1s", "2min", "soon", "-5ms", ""])
+def test_a_lock_timeout_that_would_hurt_is_refused(database: TestDatabase, text: str) -> None:
+    database.query(BEHIND)
+    run = reset(database, lock_timeout=text)
+    assert (run.failed, run["code"]) == (True, "lock_timeout_invalid")
+    assert position(database) == (1, False)
+
+
+def test_the_nextval_test_burns_one_id_and_says_so(database: TestDatabase) -> None:
+    database.query(f"{BEHIND}; CREATE TABLE healthy (id serial)")
+    run = reset(database, test="nextval")
+    assert run["sequences"][0]["tested_value"] == 8
+    assert "took the id 8" in run["sequences"][0]["message"]
+    assert position(database) == (8, True)
+    assert position(database, "healthy_id_seq") == (1, False)
+
+
+def test_a_lost_default_fails_the_run_until_it_is_repaired(database: TestDatabase) -> None:
+    database.query(
+        "CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t VALUES (7); ALTER TABLE t ALTER id DROP DEFAULT"
+    )
+    run = reset(database)
+    assert run.failed
+    assert "public.t.id" in run["msg"]
+    assert "repair_defaults" in run["msg"]
+
+    run = reset(database, repair_defaults=True)
+    assert (run.failed, run["changed"]) == (False, True)
+    column = run["columns_without_default"][0]
+    assert column["status"] == "repaired"
+    assert database.value("INSERT INTO t (v) VALUES ('x') RETURNING id") == 8
+    assert reset(database, repair_defaults=True)["changed"] is False
+    database.query(column["undo"])
+    assert reset(database).failed
+
+
+def test_a_lost_identity_comes_back_only_where_its_table_is_named(database: TestDatabase) -> None:
+    database.query(
+        "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text);"
+        " INSERT INTO t (v) SELECT 'x' FROM generate_series(1, 9); ALTER TABLE t ALTER id DROP IDENTITY;"
+        " CREATE TABLE natural_key (isbn bigint PRIMARY KEY); CREATE TABLE other (id serial)"
+    )
+    everything = reset(database, repair_defaults=True)
+    assert (everything.failed, everything["changed"]) == (False, False)
+    assert [column["status"] for column in everything["columns_without_default"]] == ["warned", "warned"]
+
+    run = reset(database, repair_defaults=True, tables=["t"])
+    assert run["columns_without_default"][0]["status"] == "repaired"
+    assert database.value("INSERT INTO t (v) VALUES ('x') RETURNING id") == 10
+    untouched = "SELECT attidentity = '' FROM pg_attribute WHERE attrelid = 'natural_key'::regclass AND attnum = 1"
+    assert database.value(untouched)
+    database.query(run["columns_without_default"][0]["undo"])
+    assert reset(database, tables=["t"])["columns_without_default"][0]["status"] == "warned"
+
+
+def test_a_default_is_not_repaired_by_who_does_not_own_the_table(database: TestDatabase) -> None:
+    database.query(
+        "CREATE TABLE t (id serial PRIMARY KEY); ALTER TABLE t ALTER id DROP DEFAULT; ALTER TABLE t OWNER TO postgres;"
+        f" GRANT ALL ON t, t_id_seq TO {OPERATOR}",
+        user="postgres",
+    )
+    run = reset(database, repair_defaults=True)
+    assert run.failed
+    assert "ownership of table public.t" in run["msg"]
+
+
+def test_nothing_is_left_set_in_the_session_of_a_pooler(database: TestDatabase) -> None:
+    """What a transaction-mode pooler would hand to the next client: every setting is as it was."""
+    database.query(f"{BEHIND}; CREATE TABLE lost (id serial PRIMARY KEY); ALTER TABLE lost ALTER id DROP DEFAULT")
+    connection = database.connect()
+    cursor = connection.cursor()
+
+    def settings() -> list[tuple[str, str]]:
+        cursor.execute("SELECT name, setting FROM pg_settings ORDER BY name")
+        return cursor.fetchall()
+
+    before = settings()
+    server_info(connection)
+    found = survey(cursor, {})
+    options = {"lock_healthy": True, "repair_defaults": True, "test": "none"}
+    assert reset_call(connection, found, options, 500, False)["changed"] is True
+    assert settings() == before
+    assert connection.info.transaction_status == 0
+
+
+def test_a_role_with_hostile_settings_does_not_mislead_it(database: TestDatabase) -> None:
+    database.query(
+        f"{BEHIND}; CREATE SCHEMA trap; CREATE FUNCTION trap.max(int) RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        " CREATE TABLE trap.pg_class (oid int)"
+    )
+    database.query(
+        f"ALTER ROLE {OPERATOR} IN DATABASE {database.name} SET default_transaction_isolation = 'serializable';"
+        f" ALTER ROLE {OPERATOR} IN DATABASE {database.name} SET default_transaction_read_only = on;"
+        f" ALTER ROLE {OPERATOR} IN DATABASE {database.name} SET search_path = trap, pg_catalog, public;"
+        f" ALTER ROLE {OPERATOR} IN DATABASE {database.name} SET lock_timeout = 0;",
+        user="postgres",
+    )
+    run = reset(database)
+    assert not run.failed, run["msg"]
+    assert position(database) == (7, True)
