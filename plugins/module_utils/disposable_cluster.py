@@ -227,7 +227,15 @@ class Cluster:
                           "--timeout", str(_PATIENCE), *arguments)  # fmt: skip
 
     def _tool(self, recipe: Recipe, tool: str, *arguments: str) -> Any:
-        return self.user.run([str(Path(recipe.bindir) / tool), *arguments], cwd=self.directory)
+        try:
+            return self.user.run([str(Path(recipe.bindir) / tool), *arguments], cwd=self.directory)
+        except OSError as error:
+            raise RollbackError(
+                "binaries_unusable",
+                f"{tool} in {recipe.bindir}, which the cluster in {self.directory} was made with, cannot be run:"
+                f" {error.strerror}.",
+                f"Install Postgres {recipe.version} there again, or end the server by hand and remove the directory.",
+            ) from error
 
     def check_socket_path(self, recipe: Recipe) -> None:
         """:raises RollbackError: ``socket_path_too_long``."""

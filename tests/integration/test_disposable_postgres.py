@@ -329,6 +329,17 @@ def test_another_version_than_the_clusters_is_refused(name: str) -> None:
     assert query(made, "SELECT 1") == 1
 
 
+def test_programs_that_are_gone_are_said(name: str) -> None:
+    made = module(name)
+    recipe = Path(made["directory"], "cluster.json")
+    whole = recipe.read_text(encoding="utf-8")
+    recipe.write_text(whole.replace(made["bindir"], "/gone"), encoding="utf-8")
+    with pytest.raises(RollbackError, match="pg_isready in /gone") as caught:
+        module(name, "absent")
+    assert caught.value.code == "binaries_unusable"
+    recipe.write_text(whole, encoding="utf-8")
+
+
 @AS_ROOT
 def test_the_server_never_runs_as_root(name: str) -> None:
     with pytest.raises(RollbackError) as caught:
