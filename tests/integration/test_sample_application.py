@@ -62,7 +62,7 @@ def test_policies_let_a_user_see_its_own(application: TestDatabase) -> None:
 
 
 def test_the_migration_skips_older_tables(application: TestDatabase) -> None:
-    for _ in range(2):
+    for _run in range(2):
         application.query(script("coaching_migration.sql"))
     assert key_shape(application, "sponsor_connections") == ("bigint", "a", False)
     assert application.value("SELECT count(*) FROM public.sponsor_chat_messages") == 2500
@@ -70,7 +70,7 @@ def test_the_migration_skips_older_tables(application: TestDatabase) -> None:
 
 def test_the_migration_makes_tables_with_serial_keys(application: TestDatabase) -> None:
     application.query(f"DROP TABLE {', '.join(COACHING)} CASCADE")
-    for _ in range(2):
+    for _run in range(2):
         application.query(script("coaching_migration.sql"))
     assert {key_shape(application, table) for table in COACHING} == {("integer", "", True)}
     pair = "(SELECT id FROM auth.users ORDER BY id LIMIT 1), (SELECT id FROM auth.users ORDER BY id DESC LIMIT 1)"
