@@ -34,7 +34,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def cluster(request: pytest.FixtureRequest) -> Iterator[TestCluster]:
     """A running cluster, removed at the end of the session."""
     major = None if request.param == "any" else int(request.param)
-    wanted = Request(major=major, wheels=WHEELS, settings={"max_connections": 200, "wal_level": "logical", "max_prepared_transactions": 4})
+    settings = {"max_connections": 200, "wal_level": "logical", "max_prepared_transactions": 4}
+    wanted = Request(major=major, wheels=WHEELS, settings=settings)
     with running_cluster(f"pytest-{os.getpid()}-{request.param}", wanted) as running:
         yield running
 
