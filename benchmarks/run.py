@@ -1,0 +1,85 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""`make bench`: how fast it is, beside the alternatives. Ends with 1 when a bound is missed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
+
+from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import Request
+from benchmarks.databases import DURABLE, ManySequences
+from benchmarks.measuring import Comparison, machine
+from benchmarks.subjects import beside_hand_written, beside_ping, beside_task_loop
+from tests.support.database import WHEELS, TestCluster, running_cluster
+
+SIZES = (1_000, 10_000)
+RUNS = 5
+QUICK_SIZE = 100
+
+
+def measure(cluster: TestCluster, quick: bool) -> list[Comparison]:
+    runs = 2 if quick else RUNS
+    found = []
+    for size in (QUICK_SIZE,) if quick else SIZES:
+        many = ManySequences(cluster, size)
+        found.append(_shown(beside_hand_written(many, runs)))
+    found.append(_shown(beside_task_loop(many, 1 if quick else 3)))
+    found += [_shown(comparison) for comparison in beside_ping(cluster, runs)]
+    return found
+
+
+def _shown(comparison: Comparison) -> Comparison:
+    ours, theirs = median(comparison.ours), median(comparison.theirs)
+    ratio = f"{comparison.ratio:.0f} times faster" if comparison.inverse else f"{comparison.ratio:.2f} of its time"
+    print(f"\n{comparison.subject}\n  beside {comparison.beside}")
+    print(f"  {ours:.2f} s beside {theirs:.2f} s (medians of {len(comparison.ours)}): {ratio}", end="")
+    if comparison.bound:
+        verdict = "MISSED" if comparison.missed else "held"
+        print(f"; the bound, {comparison.bound.kind} {comparison.bound.value:g}, is {verdict}")
+    for name, value in comparison.details.items():
+        print(f"    {name.replace('_', ' ')}: {value:.2f}")
+    if comparison.note:
+        print(f"    {comparison.note}")
+    sys.stdout.flush()
+    return comparison
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smoke test: one small size, bounds not asserted")
+    parser.add_argument("--output", type=Path, default=ROOT / "artifacts/benchmarks", help="directory of the JSON file")
+    arguments = parser.parse_args()
+
+    facts = machine()
+    request = Request(wheels=WHEELS, settings=DURABLE)
+    with running_cluster(f"bench-{os.getpid()}", request) as cluster:
+        facts["postgres"] = cluster.recipe.version
+        facts["settings"] = DURABLE
+        print(", ".join(f"{name} {value}" for name, value in facts.items()))
+        found = measure(cluster, arguments.quick)
+
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    path = arguments.output / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    results = {"machine": facts, "quick": arguments.quick, "comparisons": [each.as_result() for each in found]}
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(f"\nAll runs: {path}")
+
+    missed = [each.subject for each in found if each.missed and not arguments.quick]
+    for subject in missed:
+        print(f"MISSED: {subject}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is compared with what, and what it has to measure up to."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from benchmarks.databases import ManySequences, SampleApplication
+from benchmarks.measuring import AT_LEAST, AT_MOST, Bound, Comparison, interleaved, seconds
+from benchmarks.ways import Playbooks, in_process, module_process
+from tests.support.database import TestCluster, TestDatabase
+
+#: Sequences that the loop of tasks is really run on.
+LOOPED = 20
+
+
+def beside_hand_written(many: ManySequences, runs: int) -> Comparison:
+    """One module call beside the procedure that treats every sequence alike."""
+    peaks: list[int] = []
+
+    def ours() -> float:
+        run = module_process(many.database.login())
+        peaks.append(run.peak_kb)
+        many.require_repaired()
+        return run.seconds
+
+    def theirs() -> float:
+        taken = seconds(lambda: many.database.query("CALL hand_written()"))
+        many.require_repaired()
+        return taken
+
+    times = interleaved(runs, ours, theirs, many.put_behind)
+    parts: dict[str, list[float]] = {"survey": [], "repair": []}
+    for _ in range(runs):
+        many.put_behind()
+        for part, taken in in_process(many.database).items():
+            parts[part].append(taken)
+    details: dict[str, Any] = {f"in_process_{part}": median(taken) for part, taken in parts.items()}
+    return Comparison(
+        f"{many.number:,} sequences, 10 % behind: the module's process",
+        "PL/pgSQL: lock, maximum, setval, commit, one by one",
+        *times,
+        bound=Bound(AT_MOST, 0.6),
+        details={**details, "peak_memory_mb": max(peaks) / 1024},
+    )
+
+
+def beside_task_loop(many: ManySequences, runs: int) -> Comparison:
+    """A playbook with one call beside a playbook with a task for each sequence."""
+    playbooks = Playbooks(many.database.login())
+    tables = many.behind[:LOOPED]
+    empty: list[float] = []
+
+    def ours() -> float:
+        taken = playbooks.run("benchmarks/playbooks/one_call.yml")
+        many.require_repaired()
+        return taken
+
+    def theirs() -> float:
+        """The looped tasks are scaled; what the playbook costs without any is not."""
+        empty.append(playbooks.run("benchmarks/playbooks/task_loop.yml", benchmark_tables=[]))
+        looped = playbooks.run("benchmarks/playbooks/task_loop.yml", benchmark_tables=tables)
+        return empty[-1] + (looped - empty[-1]) / len(tables) * many.number
+
+    times = interleaved(runs, ours, theirs, many.put_behind)
+    return Comparison(
+        f"{many.number:,} sequences, 10 % behind: a playbook with one call",
+        "a playbook with a community.postgresql task for each",
+        *times,
+        bound=Bound(AT_LEAST, 500),
+        inverse=True,
+        note=f"theirs is scaled: measured on {len(tables)} sequences",
+        details={"theirs_a_sequence": median((t - e) / many.number for t, e in zip(times[1], empty, strict=True))},
+    )
+
+
+def beside_ping(cluster: TestCluster, runs: int) -> list[Comparison]:
+    """The whole 3 a.m. command beside the least a playbook can do."""
+    small = TestDatabase(cluster)
+    small.create()
+    small.query("CREATE TABLE memo (id serial PRIMARY KEY, note text); INSERT INTO memo (note) VALUES ('one')")
+    sample = SampleApplication(cluster)
+    return [
+        _beside_ping("a small healthy database", small.login(), lambda: None, runs),
+        _beside_ping("the demo's database, three sequences behind", sample.database.login(), sample.put_behind, runs),
+    ]
+
+
+def _beside_ping(what: str, login: dict[str, Any], before_each: Any, runs: int) -> Comparison:
+    playbooks = Playbooks(login)
+    times = interleaved(
+        runs,
+        lambda: playbooks.run("rollback.yml", "--tags", "sequence"),
+        lambda: playbooks.run("benchmarks/playbooks/ping.yml"),
+        before_each,
+    )
+    return Comparison(
+        f"rollback.yml --tags sequence, {what}", "a playbook of one ping task", *times, bound=Bound(AT_MOST, 2.0)
+    )
