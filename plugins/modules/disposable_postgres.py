@@ -228,11 +228,12 @@ def run(parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     cluster = Cluster(Path(parameters["directory"] or named), system_user(parameters["user"]))
     with nullcontext() if check_mode else exclusive(cluster):
         cluster = as_made(cluster, parameters["user"])
-        existed = cluster.recipe() is not None
+        before = cluster.recipe()
+        was_running = before is not None and cluster.running(before)
         changed, recipe = _ensure(cluster, parameters, check_mode)
     result = {
         "changed": changed,
-        "created": parameters["state"] == "started" and not existed,
+        "created": parameters["state"] == "started" and before is None,
         "name": parameters["name"],
         "state": parameters["state"],
         "directory": str(cluster.directory),
@@ -241,9 +242,20 @@ def run(parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         "log_file": str(cluster.log_file),
         "user": cluster.user.name,
     }
+    wanted_state = "absent" if recipe is None and parameters["state"] == "stopped" else parameters["state"]
+    result["diff"] = {
+        "before": _shown(before, ("started" if was_running else "stopped") if before else "absent"),
+        "after": _shown(recipe, wanted_state),
+    }
     if recipe and parameters["state"] != "absent":
         result |= {"port": recipe.socket_port, "bindir": recipe.bindir, "version": recipe.version}
     return result
+
+
+def _shown(recipe: Recipe | None, state: str) -> dict[str, Any]:
+    if state == "absent" or recipe is None:
+        return {"state": state}
+    return {"state": state, "version": recipe.version, "port": recipe.port, "settings": recipe.settings}
 
 
 def _ensure(cluster: Cluster, parameters: dict[str, Any], check_mode: bool) -> tuple[bool, Recipe | None]:

@@ -93,6 +93,8 @@ def life(name: str) -> None:
     assert started["changed"]
     assert started["created"]
     assert {key: value for key, value in started.items() if foreseen[key] != value} == {}
+    assert started["diff"]["before"] == {"state": "absent"}
+    assert started["diff"]["after"]["state"] == "started"
     query(started, "CREATE TABLE kept (id int)")
     again = module(name)
     assert not again["changed"]
@@ -100,7 +102,9 @@ def life(name: str) -> None:
     assert not module(name, check_mode=True)["changed"]
 
     directory = Path(started["directory"])
-    assert module(name, "stopped", check_mode=True)["changed"]
+    foreseen = module(name, "stopped", check_mode=True)
+    assert foreseen["changed"]
+    assert [side["state"] for side in foreseen["diff"].values()] == ["started", "stopped"]
     assert len(servers_in(directory)) == 1
     assert module(name, "stopped")["changed"]
     assert not module(name, "stopped")["changed"]
@@ -182,7 +186,10 @@ def test_settings_win_over_the_fast_ones_and_restart(name: str) -> None:
     made = module(name)
     assert query(made, "SHOW fsync") == "off"
     quoted = {"fsync": True, "work_mem": "7MB", "my.text": r"it's a \ line"}
-    assert module(name, settings=quoted, check_mode=True)["changed"]
+    foreseen = module(name, settings=quoted, check_mode=True)
+    assert foreseen["changed"]
+    assert foreseen["diff"]["before"]["settings"]["fsync"] == "off"
+    assert foreseen["diff"]["after"]["settings"]["fsync"] == "on"
     assert query(made, "SHOW fsync") == "off"
     assert module(name, settings=quoted)["changed"]
     assert not module(name, settings=quoted)["changed"]
