@@ -103,7 +103,7 @@ class Cluster:
     def recipe(self) -> Recipe | None:
         """What the cluster was made with; None when there is no whole one.
 
-        :raises RollbackError: ``directory_foreign``, ``directory_untrusted``.
+        :raises RollbackError: ``directory_foreign``, ``directory_untrusted``, ``cluster_unreadable``.
         """
         if not os.path.lexists(self.directory):
             return None
@@ -118,6 +118,12 @@ class Cluster:
             return Recipe(**json.loads(self._recipe_file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError) as error:
+            raise RollbackError(
+                "cluster_unreadable",
+                f"{self._recipe_file} cannot be understood; another release of pgops.rollback may have written it.",
+                "End the server (its number is in data/postmaster.pid, if it runs) and remove the directory by hand.",
+            ) from error
 
     def running(self, recipe: Recipe) -> bool:
         """Whether a server answers on the socket; a left-over postmaster.pid proves nothing."""

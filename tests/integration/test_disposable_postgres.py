@@ -336,7 +336,7 @@ def test_another_version_than_the_clusters_is_refused(name: str) -> None:
     assert query(made, "SELECT 1") == 1
 
 
-def test_programs_that_are_gone_are_said(name: str) -> None:
+def test_a_record_that_is_of_no_use_is_said(name: str) -> None:
     made = module(name)
     recipe = Path(made["directory"], "cluster.json")
     whole = recipe.read_text(encoding="utf-8")
@@ -344,6 +344,11 @@ def test_programs_that_are_gone_are_said(name: str) -> None:
     with pytest.raises(RollbackError, match="pg_isready in /gone") as caught:
         module(name, "absent")
     assert caught.value.code == "binaries_unusable"
+    for broken in ("{", '{"other": 1}'):
+        recipe.write_text(broken, encoding="utf-8")
+        with pytest.raises(RollbackError) as caught:
+            module(name, "absent")
+        assert caught.value.code == "cluster_unreadable"
     recipe.write_text(whole, encoding="utf-8")
 
 
