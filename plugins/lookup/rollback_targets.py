@@ -100,7 +100,7 @@ class LookupModule(LookupBase):
             inventory.subset(limit)
             selected = inventory.get_hosts(pattern=terms)
         except AnsibleError as error:
-            raise AnsibleLookupError(f"The host selection cannot be read: {error}. Nothing was done.") from error
+            raise AnsibleLookupError(f"The host selection cannot be read: {error}. Nothing was done.") from None
         if not selected:
             raise AnsibleLookupError(_no_hosts(terms, limit, groups))
 

@@ -25,6 +25,11 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 def run_directory(artifacts_dir: str, host: str, run_id: str) -> Path:
     """:raises RollbackError: ``artifacts_dir_relative``, ``unsafe_name``."""
+    return host_directory(artifacts_dir, host) / require_run_id(run_id)
+
+
+def require_run_id(run_id: str) -> str:
+    """:raises RollbackError: ``unsafe_name``."""
     if not _RUN_ID.fullmatch(run_id) or run_id in _RESERVED_RUN_IDS:
         raise RollbackError(
             "unsafe_name",
@@ -32,7 +37,7 @@ def run_directory(artifacts_dir: str, host: str, run_id: str) -> Path:
             "Set rollback_run_id to letters, digits, dots, dashes and underscores (at most 128, and none of"
             f" {', '.join(_RESERVED_RUN_IDS)}), or leave it unset.",
         )
-    return host_directory(artifacts_dir, host) / run_id
+    return run_id
 
 
 def host_directory(artifacts_dir: str, host: str) -> Path:

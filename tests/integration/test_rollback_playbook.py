@@ -204,7 +204,7 @@ def test_a_run_id_that_leads_elsewhere_is_refused_before_anything(
 ) -> None:
     done = rollback(directory, "--tags", "sequence", "-e", f'{{"rollback_run_id": "{run_id}"}}')
     assert done.returncode == 2
-    assert f'cannot be "{run_id}"' in output(done).replace("\\", "")
+    assert f"'{run_id}' cannot be a run id" in done.stdout
     assert behind.query("SELECT last_value, is_called FROM orders_id_seq") == [(1, False)]
     assert not (directory / "artifacts").exists()
 
