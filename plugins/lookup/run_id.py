@@ -35,7 +35,7 @@ _raw:
 """
 
 import secrets
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible.errors import AnsibleLookupError
@@ -48,7 +48,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_files import
 class LookupModule(LookupBase):
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **_kwargs: Any) -> list[str]:
         if not terms:
-            return [f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"]
+            return [f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"]
         try:
             return [require_run_id(str(terms[0]))]
         except RollbackError as error:
