@@ -96,8 +96,8 @@ def _predict(cursor: Any, sequence: Sequence, first: Assessment) -> Repair:
 
 
 def _repairable(key: KeyWithoutDefault, found: Survey) -> bool:
-    """A key whose sequence is gone may be a natural one: it gets an identity only where its table was named."""
-    return key.sequence is not None or key.relation in found.named_tables
+    """A key without a sequence of its own may be as it should be, so it is repaired only where its table was named."""
+    return key.sequence_owned or key.relation in found.named_tables
 
 
 def _predict_default(key: KeyWithoutDefault) -> DefaultRepair:
@@ -179,8 +179,6 @@ def _result(found: Survey, listed: list[dict[str, Any]], columns: list[dict[str,
         more = f" … and {len(failures) - _REASONS} more." if len(failures) > _REASONS else ""
         result["failed"] = True
         result["msg"] = f"{summary} {' '.join(failures[:_REASONS])}{more}"
-        if statuses["failed"] and any(column["undo"] is None and column["sequence"] for column in columns):
-            result["msg"] += " repair_defaults gives a column its default back."
     return result
 
 

@@ -55,9 +55,18 @@ def survey(cursor: Any, options: dict[str, Any]) -> Survey:
 
 def describe_key(key: KeyWithoutDefault) -> dict[str, Any]:
     """As in ``columns_without_default`` of sequence_info."""
-    if key.sequence is not None:
+    if key.sequence is not None and key.sequence_owned:
         status = "failed"
-        message = f"It has neither default nor identity, though its sequence {key.sequence.name} still exists."
+        message = (
+            f"It has neither default nor identity, though its sequence {key.sequence.name} still exists;"
+            " sequence_reset_repair_defaults gives it back."
+        )
+    elif key.sequence is not None:
+        status = "warned"
+        message = (
+            f"It has neither default nor identity. {key.sequence.name} has the name of its sequence but does not belong"
+            " to it: a lost default, or the application calls nextval itself."
+        )
     else:
         status = "warned"
         message = "It has neither default nor identity, and no sequence: a dropped identity, or a natural key."

@@ -159,11 +159,12 @@ columns_without_default:
       type: str
     status:
       description:
-        - V(failed), a sequence of theirs still exists, so inserts without an id fail that once worked.
-        - V(warned), no such sequence exists. Dropping an identity drops its sequence; such keys may also be natural.
+        - V(failed), the column still owns a sequence, so inserts without an id fail that once worked.
+        - V(warned), it owns none. Dropping an identity drops its sequence; but such a key may also be a natural one, or
+          the application may call C(nextval) itself.
       type: str
     sequence:
-      description: The sequence that still exists, or null.
+      description: The sequence that it owns, or one that is named like its sequence and feeds nothing, or null.
       type: str
     message:
       description: The finding in words.

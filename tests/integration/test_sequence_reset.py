@@ -367,6 +367,17 @@ def test_a_lost_identity_comes_back_only_where_its_table_is_named(database: Test
     assert reset(database, tables=["t"])["columns_without_default"][0]["status"] == "warned"
 
 
+def test_a_sequence_of_the_right_name_is_used_again_only_where_its_table_is_named(database: TestDatabase) -> None:
+    database.query(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (7); CREATE SEQUENCE t_id_seq;"
+        " CREATE TABLE other (id serial)"
+    )
+    assert reset(database, repair_defaults=True)["columns_without_default"][0]["status"] == "warned"
+    assert reset(database, repair_defaults=True, tables=["t"])["columns_without_default"][0]["status"] == "repaired"
+    assert database.value("INSERT INTO t (v) VALUES ('x') RETURNING id") == 8
+    assert database.value("SELECT last_value FROM t_id_seq") == 8
+
+
 def test_a_default_is_not_repaired_by_who_does_not_own_the_table(database: TestDatabase) -> None:
     database.query(
         "CREATE TABLE t (id serial PRIMARY KEY); ALTER TABLE t ALTER id DROP DEFAULT; ALTER TABLE t OWNER TO postgres;"
