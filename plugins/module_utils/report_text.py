@@ -153,13 +153,14 @@ def _table(rows: list[tuple[str, str, str, str]]) -> list[str]:
 
 
 def _sequences_markdown(details: dict[str, Any]) -> list[str]:
-    sequences = details.get("sequences")
-    if not sequences:
+    counts = details.get("counts")
+    if not counts:
         return []
     report = {"steps": [{"details": details}]}
     rows = _notable(report)
-    counts = ", ".join(f"{number} {state}" for state, number in (details.get("counts") or {}).items())
-    lines = ["## Sequences", "", f"{len(sequences)} looked at: {counts}.", ""]
+    # The list may leave healthy sequences out; the counts do not.
+    found = ", ".join(f"{number} {state}" for state, number in counts.items())
+    lines = ["## Sequences", "", f"{sum(counts.values())} looked at: {found}.", ""]
     if rows:
         lines += ["| " + " | ".join(_HEADINGS) + " |", "| --- | --- | ---: | ---: |"]
         lines += ["| " + " | ".join(map(_cell, _row(row))) + " |" for row in rows]
