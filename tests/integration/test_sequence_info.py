@@ -31,10 +31,10 @@ def cases(cluster: TestCluster) -> Iterator[ModuleRun]:
     """Every case below in a schema of its own, looked at in one call."""
     database = TestDatabase(cluster)
     database.create()
-    for kind, (statements, *_expected) in KINDS.items():
+    for kind, (statements, _kind, _data_type) in KINDS.items():
         override = "OVERRIDING SYSTEM VALUE" if "identity" in kind else ""
         in_schema(database, kind, f"{statements}; INSERT INTO t {override} VALUES (7)")
-    for case, (statements, *_expected) in STATES.items():
+    for case, (statements, _state, _next_value) in STATES.items():
         in_schema(database, case, statements)
     yield info(database)
     database.drop()
@@ -46,7 +46,7 @@ def one(database: TestDatabase, statements: str) -> dict[str, Any]:
     return info(database).entry("public.t_id_seq")
 
 
-KINDS = {
+KINDS: dict[str, tuple[str, str, str]] = {
     "serial": ("CREATE TABLE t (id serial PRIMARY KEY)", "serial", "integer"),
     "identity_always": ("CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY)", "identity_always", "bigint"),
     "identity_by_default": (
@@ -99,7 +99,7 @@ def test_every_kind_of_feed_is_found_and_compared(cases: ModuleRun, kind: str) -
     assert (found["state"], found["extreme"], found["next_value"]) == ("behind", 7, 1)
 
 
-STATES = {
+STATES: dict[str, tuple[str, str, int | None]] = {
     "ok, new": ("CREATE TABLE t (id serial)", "ok", 1),
     "ok, in step": ("CREATE TABLE t (id serial); INSERT INTO t DEFAULT VALUES; INSERT INTO t DEFAULT VALUES", "ok", 3),
     "ahead": ("CREATE TABLE t (id serial); INSERT INTO t VALUES (5); SELECT setval('t_id_seq', 90)", "ahead", 91),
@@ -288,7 +288,7 @@ def test_system_schemas_extensions_and_temporary_tables_are_left_out(database: T
     assert "plpgsql" in run["msg"]
 
 
-UNUSABLE = {
+UNUSABLE: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown table": ({"tables": ["public.orders"]}, "object_unknown", "Did you mean public.order?"),
     "unknown schema": ({"schemas": ["pubic"]}, "object_unknown", "Did you mean public?"),
     "unknown sequence": ({"sequences": ["zzz"]}, "object_unknown", "no sequence zzz"),
