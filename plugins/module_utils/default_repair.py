@@ -110,8 +110,8 @@ class DefaultRepairer:
     def _undo(self, key: KeyWithoutDefault, action: str) -> str:
         return str(_alter_column(key, sql.SQL(action)).as_string(self._cursor)) + ";"
 
-    def _give_up(self, key: KeyWithoutDefault, error: Exception) -> DefaultRepair:
-        return DefaultRepair("failed", gave_up(self._cursor, [key.relation], LOCK_MODE, self._lock_timeout_ms, error))
+    def _give_up(self, key: KeyWithoutDefault) -> DefaultRepair:
+        return DefaultRepair("failed", gave_up(self._cursor, [key.relation], LOCK_MODE, self._lock_timeout_ms))
 
 
 def why_not(key: KeyWithoutDefault) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_values import SAFE_READS
 
 #: Worth another attempt: lock not available, statement timeout while waiting, deadlock victim. Nothing else is.
@@ -74,7 +74,7 @@ def begin_and_lock(mode: str, tables: list[tuple[str, str]], lock_timeout_ms: in
 
 
 def in_rounds(
-    pending: list[Work], attempt: Callable[[Work], Outcome], give_up: Callable[[Work, Exception], Outcome]
+    pending: list[Work], attempt: Callable[[Work], Outcome], give_up: Callable[[Work], Outcome]
 ) -> list[tuple[Work, Outcome]]:
     """Attempt everything; what is locked gets another round after a pause that grows and is jittered, ROUNDS in all.
 
@@ -85,17 +85,17 @@ def in_rounds(
     """
     done: list[tuple[Work, Outcome]] = []
     for round_number in range(ROUNDS):
-        locked: list[tuple[Work, Exception]] = []
+        locked: list[Work] = []
         for work in pending:
             try:
                 done.append((work, attempt(work)))
-            except LOCK_FAILURES as error:
-                locked.append((work, error))
+            except LOCK_FAILURES:
+                locked.append(work)
         if not locked:
             return done
         if round_number == ROUNDS - 1:
-            return done + [(work, give_up(work, error)) for work, error in locked]
-        pending = [work for work, _error in locked]
+            return done + [(work, give_up(work)) for work in locked]
+        pending = locked
         time.sleep(min(LONGEST_PAUSE, 0.1 * 2**round_number) * random.uniform(0.5, 1.5))
     raise AssertionError("unreachable: the last round returns")
 
@@ -138,12 +138,12 @@ def blockers(cursor: Any, relations: list[int], mode: str) -> list[str]:
     return [_blocker(*row) for row in cursor.fetchall()]
 
 
-def gave_up(cursor: Any, relations: list[int], mode: str, lock_timeout_ms: int, error: Exception) -> str:
+def gave_up(cursor: Any, relations: list[int], mode: str, lock_timeout_ms: int) -> str:
     """The sentence for a lock that was not obtained in all rounds, with its holders' names."""
     holders = blockers(cursor, relations, mode)
     who = f"It is held by {', '.join(holders)}." if holders else "Its holder is gone by now."
     return (
-        f"No lock in {ROUNDS} attempts of {lock_timeout_ms} ms each ({server_message(error)}). {who}"
+        f"No lock in {ROUNDS} attempts of {lock_timeout_ms} ms each. {who}"
         " Run it again when that transaction has ended; nothing is ended for you."
     )
 

@@ -67,7 +67,9 @@ def _write_new(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             "changed": False, "failed": True, "code": error.code, "msg": str(error), "summary": summary(report, None)
         }
     result = {**_result(directory, report), "files": files}
-    task_failed = any((given or {}).get("failed") for given in params["results"].values())
+    # A role that says `status: failed` fails in a task after its module's.
+    given = [result or {} for result in params["results"].values()]
+    task_failed = any(result.get("failed") or result.get("status") == "failed" for result in given)
     if report["verdict"] in BAD_VERDICTS and not task_failed:
         # A run that is not all right must not end with exit code 0.
         worst = next(step for step in report["steps"] if step["status"] == report["verdict"])

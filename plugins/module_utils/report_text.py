@@ -61,7 +61,8 @@ def summary(report: dict[str, Any], path: str | None) -> str:
     rows = _notable(report)
     if rows:
         lines += ["", *_table([_row(row) for row in rows[:TERMINAL_ROWS]])]
-    notes = _notes(rows) + _columns(report)
+    told = " ".join(step["message"] for step in report["steps"])
+    notes = [note for note in _notes(rows) + _columns(report) if note not in told]
     for note in notes[:TERMINAL_ROWS]:
         lines += _wrapped(note, "  - ")
     more = max(len(rows), len(notes)) - TERMINAL_ROWS
@@ -78,11 +79,18 @@ def _heading(report: dict[str, Any]) -> list[str]:
     version = f"Postgres {report['server_version'].split()[0]}, " if report["server_version"] else ""
     lines = [
         f"{database}{version}host {report['host']}",
-        f"run {report['run_id']} by {report['operator']}, {report['started']} to {report['finished']}",
+        f"run {report['run_id']} by {report['operator']}, {_period(report['started'], report['finished'])}",
     ]
     if report["check_mode"]:
         lines.append("check mode: a prediction, nothing was written to the database")
     return lines
+
+
+def _period(started: str, finished: str) -> str:
+    """From and to, both as 2026-11-22T09:30:00Z, without saying the day twice."""
+    day, _t, start = started.rstrip("Z").partition("T")
+    last_day, _t, end = finished.rstrip("Z").partition("T")
+    return f"{day} {start} to {end if last_day == day else f'{last_day} {end}'} UTC"
 
 
 def _next(report: dict[str, Any]) -> str:
@@ -131,7 +139,7 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
 
 def _columns(report: dict[str, Any]) -> list[str]:
     columns = [column for step in report["steps"] for column in step["details"].get("columns_without_default") or []]
-    return [f"{column.get('column')} {column.get('status')}: {column.get('message') or ''}" for column in columns]
+    return [f"{column.get('column')}: {column.get('message') or ''}" for column in columns]
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> list[str]:

@@ -96,7 +96,7 @@ class SequenceRepairer:
     def repair_all(self, surveyed: list[tuple[Sequence, Assessment]]) -> list[tuple[Sequence, Repair]]:
         """Repair those that a lock shows to be behind. The caller chooses which are worth a lock."""
         outcomes = in_rounds(
-            surveyed, lambda work: self._attempt(*work), lambda work, error: self._give_up(*work, error)
+            surveyed, lambda work: self._attempt(*work), lambda work: self._give_up(*work)
         )
         return [(sequence, repair) for (sequence, _assessment), repair in outcomes]
 
@@ -145,6 +145,6 @@ class SequenceRepairer:
             return Repair("none", "", before)
         return Repair("reset", "", before, before.target, undo)
 
-    def _give_up(self, sequence: Sequence, first: Assessment, error: Exception) -> Repair:
+    def _give_up(self, sequence: Sequence, first: Assessment) -> Repair:
         relations = [sequence.oid, *(column.relation for column in sequence.columns)]
-        return Repair("failed", gave_up(self._cursor, relations, LOCK_MODE, self._lock_timeout_ms, error), first)
+        return Repair("failed", gave_up(self._cursor, relations, LOCK_MODE, self._lock_timeout_ms), first)

@@ -165,10 +165,10 @@ def _result(found: Survey, listed: list[dict[str, Any]], columns: list[dict[str,
     failures = [f"{entry['name']}: {entry['message']}" for entry in listed if entry["action"] in ("failed", "refused")]
     failures += [f"{column['column']}: {column['message']}" for column in columns if column["status"] == "failed"]
     summary = _summary(len(found.sequences), actions, statuses)
+    changes = actions["reset"] + actions["would_reset"] + statuses["repaired"] + statuses["would_repair"]
     result: dict[str, Any] = {
-        "changed": bool(
-            actions["reset"] + actions["would_reset"] + statuses["repaired"] + statuses["would_repair"]
-        ),
+        "status": "failed" if failures else "changed" if changes else "ok",
+        "changed": bool(changes),
         "summary": summary,
         "msg": summary,
         "counts": found.counts(),

@@ -94,6 +94,10 @@ summary:
   returned: when the database was read
   type: str
   sample: "12 sequences: 2 reset, 10 left alone."
+status:
+  description: V(ok), V(changed) (in check mode, would change), or V(failed) if anything could not be done.
+  returned: when the database was read
+  type: str
 counts:
   description: Number of sequences in each state before the repair (states as in M(pgops.rollback.sequence_info)).
   returned: when the database was read
