@@ -107,14 +107,14 @@ def test_warnings_and_columns_without_default_are_told() -> None:
     )
     for text in (summary(made, None), markdown(made).replace("\\_", "_")):
         assert "a.s: CACHE is 10." in text
-        assert "a.t.id warned: No default." in text
+        assert "a.t.id: No default." in text
 
 
 def test_healthy_sequences_that_are_not_listed_are_counted() -> None:
     column = {"column": "a.t.id", "status": "warned", "message": "No default."}
     text = markdown(report([], counts={"ok": 9000, "ahead": 3}, columns_without_default=[column]))
     assert "9003 looked at: 9000 ok, 3 ahead." in text
-    assert "a.t.id warned: No default." in text
+    assert "a.t.id: No default." in text
 
 
 def test_the_verdict_comes_first() -> None:
