@@ -40,9 +40,10 @@ def markdown(report: dict[str, Any]) -> str:
         lines += _sequences_markdown(step["details"])
     lines += ["## What to do next", "", _cell(_next(report)), ""]
     undo = [row["undo"] for row in _notable(report) if row.get("undo") and row.get("action") == "reset"]
+    undo += [column["undo"] for column in _key_columns(report) if column.get("undo")]
     if undo:
         # Indented, not fenced: a name may contain a fence.
-        lines += ["## How to put the sequences back", "", *(f"    {_plain(statement)}" for statement in undo), ""]
+        lines += ["## How to put the state before back", "", *(f"    {_plain(statement)}" for statement in undo), ""]
     return "\n".join(lines)
 
 
@@ -137,9 +138,12 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
     return notes
 
 
+def _key_columns(report: dict[str, Any]) -> list[dict[str, Any]]:
+    return [column for step in report["steps"] for column in step["details"].get("columns_without_default") or []]
+
+
 def _columns(report: dict[str, Any]) -> list[str]:
-    columns = [column for step in report["steps"] for column in step["details"].get("columns_without_default") or []]
-    return [f"{column.get('column')}: {column.get('message') or ''}" for column in columns]
+    return [f"{column.get('column')}: {column.get('message') or ''}" for column in _key_columns(report)]
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> list[str]:

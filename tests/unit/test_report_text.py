@@ -100,6 +100,12 @@ def test_healthy_sequences_are_not_listed_and_failed_ones_come_first() -> None:
     assert "- c.failed: denied" in text
 
 
+def test_the_way_back_of_a_repaired_default_is_in_the_report() -> None:
+    column = {"column": "a.t.id", "status": "repaired", "message": "Back.", "undo": "ALTER TABLE a.t …;"}
+    text = markdown(report([], counts={"unfed": 1}, columns_without_default=[column]))
+    assert "## How to put the state before back\n\n    ALTER TABLE a.t …;" in text
+
+
 def test_warnings_and_columns_without_default_are_told() -> None:
     made = report(
         [sequence("a.s", warnings=["CACHE is 10."])],
