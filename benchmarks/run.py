@@ -35,7 +35,7 @@ def measure(cluster: TestCluster, quick: bool) -> list[Comparison]:
     found = []
     for size in (QUICK_SIZE,) if quick else SIZES:
         many = ManySequences(cluster, size)
-        found.append(_shown(beside_hand_written(many, runs)))
+        found += [_shown(comparison) for comparison in beside_hand_written(many, runs)]
     found.append(_shown(beside_task_loop(many, 1 if quick else 3)))
     found += [_shown(comparison) for comparison in beside_ping(cluster, runs if quick else PLAYBOOK_RUNS)]
     return found

@@ -16,11 +16,12 @@ from typing import Any
 import yaml
 
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import parse_lock_timeout
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_reset import reset
-from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey import survey
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey import Survey, survey
 from benchmarks.measuring import ProcessRun, run_process, seconds
-from tests.support.database import ROOT, TestDatabase
+from tests.support.database import ROOT
 
 _MODULE = "ansible_collections.pgops.rollback.plugins.modules.sequence_reset"
 _OPTIONS = {"lock_healthy": False, "repair_defaults": False, "test": "none"}
@@ -37,15 +38,19 @@ def module_process(login: dict[str, Any]) -> ProcessRun:
     return run_process([sys.executable, "-m", _MODULE], arguments, cwd=ROOT, env=_environment())
 
 
-def in_process(database: TestDatabase) -> dict[str, float]:
-    """Seconds of the module's two halves, without a process around them."""
-    connection = database.connect()
-    timeout = parse_lock_timeout("500ms", server_info(connection))
-    found: list[Any] = []
-    with connection.cursor() as cursor:
-        surveying = seconds(lambda: found.append(survey(cursor, {})))
-    repairing = seconds(lambda: reset(connection, found[0], _OPTIONS, timeout, check_mode=False))
-    connection.close()
+def module_call(login: dict[str, Any]) -> dict[str, float]:
+    """Seconds of the module's call in this process: to connect and survey, and to repair."""
+    connections: list[Connections] = []
+    found: list[Survey] = []
+
+    def connect_and_survey() -> None:
+        connections.append(Connections(login))
+        found.append(survey(connections[0], {}))
+
+    surveying = seconds(connect_and_survey)
+    timeout = parse_lock_timeout("500ms", server_info(connections[0].first))
+    repairing = seconds(lambda: reset(connections[0], found[0], _OPTIONS, timeout, check_mode=False))
+    connections[0].close()
     return {"survey": surveying, "repair": repairing}
 
 

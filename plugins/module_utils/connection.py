@@ -87,7 +87,7 @@ def connect(options: dict[str, Any]) -> Any:
     """Open a connection in autocommit mode: every transaction of this collection says BEGIN and COMMIT itself.
 
     :param options: the values of CONNECTION_ARGUMENTS; None means: leave it to libpq.
-    :raises RollbackError: ``psycopg2_missing``, ``connection_failed``.
+    :raises RollbackError: ``psycopg2_missing``, ``connection_string``, ``connection_failed``.
     """
     if psycopg2 is None:
         raise RollbackError(
@@ -95,6 +95,14 @@ def connect(options: dict[str, Any]) -> Any:
             f"The Python at {sys.executable} has no psycopg2.",
             "Install psycopg2-binary there, or set ansible_python_interpreter to a Python that has it"
             ' (for local connections "{{ ansible_playbook_python }}").',
+        )
+    if any(sign in (options.get("login_db") or "") for sign in ("://", "=")):
+        # Not shown: libpq would take it for a connection string, and such a string may hold a password.
+        raise RollbackError(
+            "connection_string",
+            "login_db is a connection string, not the name of a database.",
+            "Give its parts in rollback_login_host, rollback_login_port, rollback_login_user, rollback_login_db and"
+            " rollback_login_password.",
         )
     arguments = {libpq: options[name] for name, libpq in _LIBPQ_NAMES.items() if options.get(name) is not None}
     if "PGCONNECT_TIMEOUT" not in os.environ:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -14,32 +15,32 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import (
     CONNECTION_ARGUMENTS,
     ServerInfo,
-    connect,
     require_supported,
     server_info,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 
 
 def run_database_module(
     arguments: dict[str, dict[str, Any]],
-    action: Callable[[Any, ServerInfo, AnsibleModule], dict[str, Any]],
+    action: Callable[[Connections, ServerInfo, AnsibleModule], dict[str, Any]],
 ) -> None:
     """Connect, call the action, and exit with its result; ``failed`` in it exits non-zero. No traceback gets out.
 
     :param arguments: the module's own argument spec, without the connection.
-    :param action: gets the connection, the server and the module; returns what the module returns.
+    :param action: gets the connections, the server and the module; returns what the module returns.
     """
     module = AnsibleModule(argument_spec={**CONNECTION_ARGUMENTS, **arguments}, supports_check_mode=True)
     try:
-        connection = connect(module.params)
+        connections = Connections(module.params)
         try:
-            server = server_info(connection)
+            server = server_info(connections.first)
             require_supported(server)
-            result = action(connection, server, module)
+            result = action(connections, server, module)
         finally:
-            connection.close()
+            connections.close()
     except RollbackError as error:
         module.fail_json(msg=str(error), code=error.code)
     except psycopg2.Error as error:
@@ -47,6 +48,14 @@ def run_database_module(
             msg=f"The database reported: {server_message(error)}. What was not committed by then was rolled back;"
             " run it again to see the state.",
             code="database_error",
+        )
+    except Exception as error:
+        # The traceback is in the result for a report; Ansible shows it from -vvv on.
+        module.fail_json(
+            msg=f"pgops.rollback has a defect: {type(error).__name__}: {error}. Please report it, with what -vvv shows;"
+            " run it again with a smaller selection meanwhile.",
+            code="defect",
+            exception=traceback.format_exc(),
         )
     if result.get("failed"):
         module.fail_json(**result)

@@ -1,38 +1,57 @@
 # Copyright (c) 2026 The pgops.rollback authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+
 """Short transactions that take locks: bounded, retried, and able to say who stood in the way."""
 
 from __future__ import annotations
 
 import random
 import re
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
-from ansible_collections.pgops.rollback.plugins.module_utils.sequence_values import SAFE_READS
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import share_out
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2, sql
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 
-#: Worth another attempt: lock not available, statement timeout while waiting, deadlock victim. Nothing else is.
-LOCK_FAILURES: tuple[type[Exception], ...] = (
-    (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected) if pg_errors else ()
-)
+#: Excludes writers and a second repairer, lets readers and pg_dump go on. SHARE would not exclude another repairer.
+NO_WRITERS = "SHARE ROW EXCLUSIVE"
+
+#: What ALTER TABLE … SET DEFAULT and ADD IDENTITY take.
+NOBODY = "ACCESS EXCLUSIVE"
 
 #: Rounds over everything that is still locked, and the longest pause between two of them in seconds.
 ROUNDS = 8
 LONGEST_PAUSE = 2.0
 
+#: Seconds spent waiting for locks in vain after which there is no further round.
+LONGEST_WAIT = 60.0
+
 #: A client that hangs while it holds locks is ended by the server after this long.
 IDLE_TIMEOUT = "10s"
+
+NOT_TRIED = "It was not tried: the connection was lost before."
 
 _DURATION = re.compile(r"\s*(\d+)\s*(ms|s|min)\s*\Z")
 _MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000}
 
 Work = TypeVar("Work")
 Outcome = TypeVar("Outcome")
+
+#: What to lock: a mode, and tables as (schema, name).
+Lock = tuple[str, list[tuple[str, str]]]
+
+
+class LockNotObtainedError(Exception):
+    """Everything was rolled back, and another attempt may succeed."""
+
+
+class SessionLostError(Exception):
+    """The session had ended before anything was begun."""
 
 
 def parse_lock_timeout(text: str, server: ServerInfo) -> int:
@@ -53,56 +72,146 @@ def parse_lock_timeout(text: str, server: ServerInfo) -> int:
     return milliseconds
 
 
-def begin_and_lock(mode: str, tables: list[tuple[str, str]], lock_timeout_ms: int) -> Any:
-    """SQL that opens a transaction and locks tables, in the order given, each within the lock timeout.
+class Session:
+    """A connection in autocommit mode and its short transactions, one at a time.
 
-    Everything is SET LOCAL, so nothing outlives the transaction in a transaction-mode pooler. LOCK TABLE reaches
-    partitions and children, each with a lock_timeout of its own; statement_timeout bounds them together.
+    :ivar cursor: for what is done between begin and commit.
+    :ivar lock_timeout_ms: how long one attempt waits for all its locks together.
     """
-    bound = sql.Literal(f"{lock_timeout_ms}ms")
-    statements = [
-        sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"),
-        sql.SQL(SAFE_READS),
-        sql.SQL("SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {};").format(bound, bound),
-        sql.SQL("SET LOCAL idle_in_transaction_session_timeout = {};").format(sql.Literal(IDLE_TIMEOUT)),
-    ]
-    if tables:
-        names = sql.SQL(", ").join(sql.Identifier(*table) for table in tables)
-        statements.append(sql.SQL("LOCK TABLE {} IN {} MODE;").format(names, sql.SQL(mode)))
-    statements.append(sql.SQL("SET LOCAL statement_timeout TO DEFAULT;"))
-    return sql.SQL(" ").join(statements)
+
+    def __init__(self, connection: Any, lock_timeout_ms: int) -> None:
+        self._connection = connection
+        self.cursor = connection.cursor()
+        self.lock_timeout_ms = lock_timeout_ms
+
+    def lost(self) -> bool:
+        return bool(self._connection.closed)
+
+    def begin(self, locks: list[Lock], then: Any = None) -> None:
+        """Open a transaction, take the locks in the order given, and run one more statement that waits for a lock.
+
+        From then on it waits for nobody, so it can neither deadlock with the application nor make it wait much longer
+        than the lock timeout. Everything is SET LOCAL: nothing is left behind in a transaction-mode pooler.
+
+        :raises LockNotObtainedError: after a rollback.
+        """
+        waiting = [
+            sql.SQL("LOCK TABLE {} IN {} MODE;").format(
+                sql.SQL(", ").join(sql.Identifier(*table) for table in tables), sql.SQL(mode)
+            )
+            for mode, tables in locks
+        ]
+        if then is not None:
+            waiting.append(sql.SQL("{};").format(then))
+        opening = sql.SQL(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL row_security = off;"
+            " SET LOCAL idle_in_transaction_session_timeout = {idle};"
+            " SET LOCAL lock_timeout = {timeout}; SET LOCAL statement_timeout = {timeout};"
+        ).format(idle=sql.Literal(IDLE_TIMEOUT), timeout=sql.Literal(self.lock_timeout_ms))
+        # LOCK TABLE waits up to lock_timeout for every partition: statement_timeout bounds them together. What it took
+        # is no longer there for the statement after it.
+        rest = sql.SQL(
+            "SELECT pg_catalog.set_config('lock_timeout', remaining, true),"
+            " pg_catalog.set_config('statement_timeout', remaining, true) FROM (SELECT GREATEST(1, {timeout} -"
+            " 1000 * pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - pg_catalog.transaction_timestamp())"
+            ")::pg_catalog.int4::pg_catalog.text AS remaining) AS budget;"
+        ).format(timeout=sql.Literal(self.lock_timeout_ms))
+        script = [opening, *waiting[:1], *(part for each in waiting[1:] for part in (rest, each))]
+        script.append(sql.SQL("SET LOCAL statement_timeout TO DEFAULT"))
+        try:
+            self.cursor.execute(sql.SQL(" ").join(script))
+        except (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected) as error:
+            self.rollback()
+            raise LockNotObtainedError from error
+
+    def rollback(self) -> None:
+        self.cursor.execute("ROLLBACK")
+
+    def commit(self) -> None:
+        self.cursor.execute("COMMIT")
+
+    def guarded(self, action: Callable[[], Outcome], failed: Callable[[str], Outcome]) -> Outcome:
+        """Run a transaction; whatever goes wrong in it is rolled back and becomes the reason of a failed outcome.
+
+        :raises LockNotObtainedError: of the action.
+        :raises SessionLostError: without having begun.
+        """
+        if self.lost():
+            raise SessionLostError
+        try:
+            return action()
+        except ValueError as error:
+            self.rollback()
+            return failed(str(error))
+        except psycopg2.Error as error:
+            if self.lost():
+                return failed(
+                    "The connection was lost in the middle of it: it is as it was or as it should be."
+                    " Run it again to see."
+                )
+            self.rollback()
+            return failed(_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, (pg_errors.UndefinedTable, pg_errors.UndefinedColumn, pg_errors.InvalidSchemaName)):
+        return "It was dropped or renamed meanwhile. Run it again."
+    if isinstance(error, pg_errors.QueryCanceled):
+        return (
+            f"Reading its data was ended ({server_message(error)}). An index on the column makes it quick; else give"
+            " the role a longer statement_timeout."
+        )
+    return f"The database reported: {server_message(error)}."
 
 
 def in_rounds(
-    pending: list[Work], attempt: Callable[[Work], Outcome], give_up: Callable[[Work], Outcome]
+    sessions: list[Session],
+    pending: list[Work],
+    attempt: Callable[[Session, Work], Outcome],
+    give_up: Callable[[Session, Work], Outcome],
 ) -> list[tuple[Work, Outcome]]:
     """Attempt everything; what is locked gets another round after a pause that grows and is jittered, ROUNDS in all.
 
     Going round, instead of insisting on the first, lets one long transaction delay only its own tables.
 
-    :param attempt: raises one of LOCK_FAILURES when its transaction was rolled back for want of a lock.
-    :param give_up: makes the outcome of what was still locked in the last round.
+    :param attempt: raises LockNotObtainedError or SessionLostError.
+    :param give_up: makes the outcome of what was still locked in the last round, or of what no session was left for.
     """
     done: list[tuple[Work, Outcome]] = []
+    waited: list[float] = []
+    one_at_a_time = threading.Lock()
+
+    def unless_locked(session: Session, work: Work) -> Work | None:
+        begun = time.monotonic()
+        try:
+            outcome = attempt(session, work)
+        except SessionLostError:
+            return work
+        except LockNotObtainedError:
+            waited.append(time.monotonic() - begun)
+            return work
+        with one_at_a_time:
+            done.append((work, outcome))
+        return None
+
     for round_number in range(ROUNDS):
-        locked: list[Work] = []
-        for work in pending:
-            try:
-                done.append((work, attempt(work)))
-            except LOCK_FAILURES:
-                locked.append(work)
-        if not locked:
+        # What a session that was lost did not do is left to another one in the next round.
+        alive = [session for session in sessions if not session.lost()]
+        if alive:
+            pending = [work for work in share_out(alive, pending, unless_locked) if work is not None]
+        if not pending:
             return done
-        if round_number == ROUNDS - 1:
-            return done + [(work, give_up(work)) for work in locked]
-        pending = locked
-        time.sleep(min(LONGEST_PAUSE, 0.1 * 2**round_number) * random.uniform(0.5, 1.5))
-    raise AssertionError("unreachable: the last round returns")
+        if not alive or sum(waited) > LONGEST_WAIT:
+            break
+        if round_number < ROUNDS - 1:
+            time.sleep(min(LONGEST_PAUSE, 0.1 * 2**round_number) * random.uniform(0.5, 1.5))
+    session = next((session for session in sessions if not session.lost()), sessions[0])
+    return done + [(work, give_up(session, work)) for work in pending]
 
 
 # Modes that stand in the way of SHARE ROW EXCLUSIVE; for ACCESS EXCLUSIVE every mode does.
 _CONFLICTS = {
-    "SHARE ROW EXCLUSIVE": [
+    NO_WRITERS: [
         "RowExclusiveLock",
         "ShareUpdateExclusiveLock",
         "ShareLock",
@@ -110,18 +219,24 @@ _CONFLICTS = {
         "ExclusiveLock",
         "AccessExclusiveLock",
     ],
-    "ACCESS EXCLUSIVE": None,
+    NOBODY: None,
 }
 
 # A prepared transaction has no process; the lock on its own transaction id leads to its name.
 _BLOCKERS = """
+WITH RECURSIVE family (relation) AS (
+    SELECT pg_catalog.unnest(%(relations)s::oid[])
+    UNION
+    SELECT i.inhrelid FROM family f JOIN pg_catalog.pg_inherits i ON i.inhparent = f.relation
+)
 SELECT DISTINCT l.pid, a.usename, a.application_name, a.state,
        pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.xact_start)::int, p.gid
 FROM pg_catalog.pg_locks l
+JOIN family f ON f.relation = l.relation
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 LEFT JOIN (pg_catalog.pg_locks x JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid)
        ON l.pid IS NULL AND x.locktype = 'transactionid' AND x.virtualtransaction = l.virtualtransaction
-WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY (%(relations)s::oid[])
+WHERE l.locktype = 'relation' AND l.granted
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
   AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
   AND (%(modes)s::text[] IS NULL OR l.mode = ANY (%(modes)s::text[]))
@@ -129,21 +244,21 @@ ORDER BY 1
 """
 
 
-def blockers(cursor: Any, relations: list[int], mode: str) -> list[str]:
-    """Who holds locks on these relations that conflict with the mode, now, in words.
+def gave_up(session: Session, relations: list[int], mode: str) -> str:
+    """The sentence for a lock that was not obtained in all rounds, with its holders' names, or for a lost session.
 
     A role that is not a superuser is shown process id, user and application name only.
     """
-    cursor.execute(_BLOCKERS, {"relations": relations, "modes": _CONFLICTS[mode]})
-    return [_blocker(*row) for row in cursor.fetchall()]
-
-
-def gave_up(cursor: Any, relations: list[int], mode: str, lock_timeout_ms: int) -> str:
-    """The sentence for a lock that was not obtained in all rounds, with its holders' names."""
-    holders = blockers(cursor, relations, mode)
+    try:
+        session.cursor.execute(_BLOCKERS, {"relations": relations, "modes": _CONFLICTS[mode]})
+        holders = [_blocker(*row) for row in session.cursor.fetchall()]
+    except psycopg2.Error:
+        if session.lost():
+            return NOT_TRIED
+        holders = []
     who = f"It is held by {', '.join(holders)}." if holders else "Its holder is gone by now."
     return (
-        f"No lock in {ROUNDS} attempts of {lock_timeout_ms} ms each. {who}"
+        f"No lock in {ROUNDS} attempts of {session.lock_timeout_ms} ms each. {who}"
         " Run it again when that transaction has ended; nothing is ended for you."
     )
 

@@ -11,8 +11,10 @@ the extreme in the data) are read in sequence_values.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
 
@@ -23,12 +25,13 @@ COMPARABLE_TYPES = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63
 LOCKABLE_KINDS = ("r", "p")
 
 # Defaults are read as the catalogs store them: pg_get_expr would wait for whoever holds a table's ACCESS EXCLUSIVE
-# lock. Functions by the OIDs of pg_proc.dat: nextval 1574; bigint to integer, smallint, numeric 480, 714, 1781; text to
-# regclass 1079. What is not recognised counts as an expression, whose values are never compared.
+# lock. Functions by the OIDs of pg_proc.dat: nextval 1574, text to regclass 1079, and the casts between number types.
+# What is not recognised counts as an expression, whose values are never compared.
 _CALLS_NEXTVAL = ":funcid 1574 "
+_NUMBER_CASTS = "313|314|480|481|714|754|1703|1740|1781|1782"
 _NEXTVAL_ALONE = (
-    r"^(\{COERCETODOMAIN :arg )?(\{FUNCEXPR :funcid (480|714|1781) [^{]*:args \()?\{FUNCEXPR :funcid 1574 [^{]*:args"
-    r" \(\{(CONST|FUNCEXPR :funcid 1079) "
+    rf"^(\{{COERCETODOMAIN :arg |\{{FUNCEXPR :funcid ({_NUMBER_CASTS}) [^{{]*:args \()*"
+    r"\{FUNCEXPR :funcid 1574 [^{]*:args \(\{(CONST|FUNCEXPR :funcid 1079) "
 )
 _TEXT_BYTES = r":funcid 1079 [^{]*:args \(\{CONST [^{]*:constvalue \d+ \[ ([-0-9 ]+) \]"
 _VARLENA_HEADER = 4
@@ -71,6 +74,16 @@ WITH RECURSIVE link (sequence, relation, attnum, identity, alone, literal) AS (
       ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid = def.oid
     WHERE pg_catalog.strpos(def.adbin::text, '{_CALLS_NEXTVAL}') > 0
 ),
+lock_privileges (lock_privileges) AS (
+    SELECT 'UPDATE, DELETE, TRUNCATE'
+           || CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 170000 THEN ', MAINTAIN' ELSE '' END
+),
+tree (ancestor, relation) AS (
+    SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits
+    UNION
+    SELECT t.ancestor, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.relation
+),
+descendants (ancestor, number) AS (SELECT ancestor, pg_catalog.count(*) FROM tree GROUP BY ancestor),
 base (type, base) AS (
     SELECT oid, typbasetype FROM pg_catalog.pg_type WHERE typtype = 'd'
     UNION ALL
@@ -88,10 +101,12 @@ SELECT l.sequence, l.relation, n.nspname, c.relname, c.relkind, a.attname, l.alo
                WHERE i.indrelid = l.relation AND i.indkey[0] = l.attnum AND i.indisvalid AND i.indpred IS NULL),
        pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
        pg_catalog.has_column_privilege(l.relation, a.attnum, 'SELECT'),
-       pg_catalog.has_table_privilege(l.relation, 'UPDATE, DELETE, TRUNCATE'),
+       pg_catalog.has_table_privilege(l.relation, p.lock_privileges),
        pg_catalog.row_security_active(l.relation),
+       coalesce((SELECT d.number FROM descendants d WHERE d.ancestor = l.relation), 0),
        (SELECT pg_catalog.array_agg(i.inhparent::bigint) FROM pg_catalog.pg_inherits i WHERE i.inhrelid = l.relation)
 FROM link l
+CROSS JOIN lock_privileges p
 JOIN pg_catalog.pg_class c ON c.oid = l.relation
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = l.relation AND a.attnum = l.attnum
@@ -113,8 +128,11 @@ SELECT c.oid, n.nspname, c.relname, a.attname, pg_catalog.format_type(a.atttypid
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint f
                          WHERE f.conrelid = c.oid AND f.contype = 'f' AND a.attnum = ANY (f.conkey)),
        pg_catalog.pg_has_role(c.relowner, 'USAGE'),
+       pg_catalog.has_schema_privilege(n.oid, 'CREATE'),
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
-       pg_catalog.row_security_active(c.oid)
+       pg_catalog.row_security_active(c.oid),
+       EXISTS (SELECT FROM pg_catalog.pg_trigger g
+               WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 7 = 7)
 FROM pg_catalog.pg_constraint k
 JOIN pg_catalog.pg_class c ON c.oid = k.conrelid AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -134,6 +152,7 @@ class FedColumn:
         ``text_default`` (nextval('name'), no dependency in the catalogs) or ``expression`` (more than nextval alone).
     :ivar data_type: the type below any domain.
     :ivar indexed: a valid index begins with the column, so its extreme is found without reading the table.
+    :ivar descendants: partitions and inheritance children, which are read and locked with the table.
     :ivar covered: a parent fed by the same sequence is read with its children, this one among them.
     """
 
@@ -149,6 +168,7 @@ class FedColumn:
     can_select: bool
     can_lock: bool
     row_security: bool
+    descendants: int
     parents: list[int]
     covered: bool = False
 
@@ -160,7 +180,7 @@ class FedColumn:
     def name(self) -> str:
         return quote_name(self.schema, self.table, self.column)
 
-    @property
+    @cached_property
     def comparable(self) -> bool:
         return self.kind != "expression" and self.data_type in COMPARABLE_TYPES and self.relkind in LOCKABLE_KINDS
 
@@ -190,7 +210,34 @@ class Sequence:
     def name(self) -> str:
         return quote_name(self.schema, self.sequence)
 
+    @cached_property
+    def missing_to_read(self) -> list[str]:
+        """What the connected role lacks to read it and its data, in words that a GRANT can be written from."""
+        schemas = {self.schema: self.schema_usage}
+        schemas.update({column.schema: column.schema_usage for column in self.compared_columns})
+        missing = [f"USAGE on schema {quote_name(schema)}" for schema, usage in sorted(schemas.items()) if not usage]
+        if not self.can_select:
+            missing.append(f"SELECT on sequence {self.name}")
+        for column in self.compared_columns:
+            if not column.can_select:
+                missing.append(f"SELECT on table {column.table_name}")
+            if column.row_security:
+                missing.append(f"BYPASSRLS, because row-level security may hide rows of {column.table_name}")
+        return missing
+
     @property
+    def missing_to_repair(self) -> list[str]:
+        """What it lacks to set it."""
+        missing = list(self.missing_to_read)
+        if not self.owned_by_us:
+            # Without it nothing keeps another session from drawing ids in the middle of a repair.
+            missing.append(f"ownership of sequence {self.name}")
+        elif not self.can_update:
+            missing.append(f"UPDATE on sequence {self.name}")
+        missing += [f"UPDATE on table {column.table_name}" for column in self.compared_columns if not column.can_lock]
+        return missing
+
+    @cached_property
     def compared_columns(self) -> list[FedColumn]:
         """The columns whose extreme has to be read; a parent's extreme includes its children's."""
         return [column for column in self.columns if column.comparable and not column.covered]
@@ -203,6 +250,7 @@ class KeyWithoutDefault:
     :ivar sequence: the sequence that still exists for it (owned by it, or of the conventional name), or None.
     :ivar sequence_owned: it is owned by the column.
     :ivar sole_key: the only column of the key and not a foreign key, so it may well have been generated once.
+    :ivar filled_by_trigger: there is a BEFORE INSERT row trigger, which may give the column its value.
     """
 
     relation: int
@@ -214,8 +262,19 @@ class KeyWithoutDefault:
     sequence_owned: bool
     sole_key: bool
     owned_by_us: bool
+    can_create: bool
     can_select: bool
     row_security: bool
+    filled_by_trigger: bool
+
+    @property
+    def lost(self) -> bool:
+        """It still owns the sequence that it does not use, and nothing else gives it a value."""
+        return self.sequence_owned and not self.filled_by_trigger
+
+    @property
+    def schema_name(self) -> str:
+        return quote_name(self.schema)
 
     @property
     def table_name(self) -> str:
@@ -234,26 +293,33 @@ class SequenceCatalog:
     keys_without_default: list[KeyWithoutDefault]
 
 
+def lock_slots(sequence: Sequence) -> int:
+    """About how many of the server's shared lock slots reading it takes: it, and each table with an index or two."""
+    return 1 + sum(3 * (1 + column.descendants) for column in sequence.compared_columns)
+
+
 def read_catalog(cursor: Any) -> SequenceCatalog:
     """Read every sequence of the user schemas with what it feeds. Temporary objects do not count."""
     cursor.execute(_SEQUENCES)
     by_oid = {row[0]: Sequence(*row) for row in cursor.fetchall()}
     by_name = {(sequence.schema, sequence.sequence): sequence for sequence in by_oid.values()}
-    # nextval('name') is looked up at run time in the search_path of whoever inserts; ours is the best guess there is.
+    # nextval('name') is looked up at run time in the search_path of whoever inserts. The table's own schema is the best
+    # guess there is, then our search_path.
     cursor.execute("SELECT pg_catalog.unnest(pg_catalog.current_schemas(false))")
     search_path = [schema for (schema,) in cursor.fetchall()]
     cursor.execute(_FEEDS)
-    for oid, *facts, owned, indexed, usage, can_select, can_lock, row_security, parents in cursor.fetchall():
+    codec = psycopg2.extensions.encodings.get(cursor.connection.info.parameter_status("server_encoding"), "utf-8")
+    for oid, *facts, owned, indexed, usage, can_select, can_lock, row_security, heirs, parents in cursor.fetchall():
         relation, schema, table, relkind, column, alone, literal, identity, data_type = facts
-        sequence = by_oid.get(oid) or _by_literal(literal, [*search_path, schema], by_name)
+        sequence = by_oid.get(oid) or _by_literal(literal, codec, [schema, *search_path], by_name)
         kind = _kind(alone, literal, identity, owned)
         if sequence is not None:
             sequence.columns.append(
                 FedColumn(relation, schema, table, relkind, column, kind, data_type, indexed, usage, can_select,
-                          can_lock, row_security, parents or [])
+                          can_lock, row_security, heirs, parents or [])
             )
     for sequence in by_oid.values():
-        fed = {(column.relation, column.column) for column in sequence.columns}
+        fed = {(column.relation, column.column) for column in sequence.columns if column.comparable}
         for column in sequence.columns:
             column.covered = any((parent, column.column) in fed for parent in column.parents)
     cursor.execute(_KEYS_WITHOUT_DEFAULT)
@@ -284,12 +350,12 @@ def _kind(alone: bool, literal: str | None, identity: str, owned: bool) -> str:
 
 
 def _by_literal(
-    literal: str | None, schemas: list[str], by_name: dict[tuple[str, str], Sequence]
+    literal: str | None, codec: str, schemas: list[str], by_name: dict[tuple[str, str], Sequence]
 ) -> Sequence | None:
     """The sequence that a text constant means; the constant is given as its stored bytes, signed decimal numbers."""
     if literal is None:
         return None
-    name = bytes(int(number) & 0xFF for number in literal.split())[_VARLENA_HEADER:].decode(errors="replace")
+    name = bytes(int(number) & 0xFF for number in literal.split())[_VARLENA_HEADER:].decode(codec, "replace")
     try:
         parts = parse_name(name, "sequence")
     except RollbackError:

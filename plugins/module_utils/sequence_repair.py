@@ -1,6 +1,7 @@
 # Copyright (c) 2026 The pgops.rollback authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+
 """Setting sequences forward, each in one short transaction that either did it or did nothing."""
 
 from __future__ import annotations
@@ -8,25 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import server_message
-from ansible_collections.pgops.rollback.plugins.module_utils.locks import (
-    LOCK_FAILURES,
-    begin_and_lock,
-    gave_up,
-    in_rounds,
-)
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
+from ansible_collections.pgops.rollback.plugins.module_utils.locks import NO_WRITERS, Session, gave_up, in_rounds
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import Sequence
-from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state import (
-    Assessment,
-    Position,
-    assess,
-    missing_privileges,
-)
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state import Assessment, Position, assess
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_values import value_query, whole_number
-
-#: Excludes writers and a second repairer, lets readers and pg_dump go on. SHARE would not exclude another repairer.
-LOCK_MODE = "SHARE ROW EXCLUSIVE"
 
 
 @dataclass
@@ -47,104 +34,72 @@ class Repair:
     undo: str | None = None
 
 
-def set_forward(cursor: Any, sequence: Sequence, target: Position) -> Any:
-    """SQL that sets a sequence to the target, inside a transaction that holds the tables it feeds.
+def tables_fed(sequence: Sequence) -> list[tuple[str, str]]:
+    """The tables to lock, always in the same order, so that two repairers do not wait for each other in a circle."""
+    return sorted({(column.schema, column.table) for column in sequence.compared_columns})
 
-    It returns a row, or none if the sequence has passed the target meanwhile: it is never lowered.
+
+def hold_still(sequence: Sequence) -> Any:
+    """An ALTER SEQUENCE that changes nothing and is worth a lot, until the end of the transaction: nextval waits, so
+    nobody overtakes us; setval becomes transactional; and after the commit other sessions drop the ids that they took
+    in advance (CACHE). LOCK TABLE does not take sequences."""
+    return sql.SQL("ALTER SEQUENCE {} CACHE {}").format(
+        sql.Identifier(sequence.schema, sequence.sequence), sql.Literal(sequence.cache_size)
+    )
+
+
+def assess_locked(cursor: Any, sequence: Sequence) -> Assessment:
+    """Judge a sequence in a transaction that holds it and its tables.
+
+    :raises ValueError: with the reason, when it has to be left alone.
     """
-    name = sql.Identifier(sequence.schema, sequence.sequence)
-    statement = sql.SQL(
-        "{hold} SELECT pg_catalog.setval({text}::pg_catalog.regclass, {target}, true)"
-        " FROM {name} WHERE last_value {not_beyond} {target}"
+    cursor.execute(value_query(cursor, sequence))
+    last_value, is_called, extreme, unchanged = cursor.fetchone()
+    if not unchanged:
+        raise ValueError("It, or a table it feeds, was renamed or replaced meanwhile. Run it again.")
+    return assess(sequence, Position(last_value, is_called), whole_number(extreme))
+
+
+def set_statement(cursor: Any, sequence: Sequence, position: Position) -> str:
+    """The statement that sets a sequence."""
+    name = sql.Identifier(sequence.schema, sequence.sequence).as_string(cursor)
+    statement = sql.SQL("SELECT pg_catalog.setval({}, {}, {});").format(
+        sql.Literal(name), sql.Literal(position.last_value), sql.Literal(position.is_called)
     )
-    # The owner's ALTER changes nothing and is worth a lot: nextval waits until we commit, so nobody overtakes us;
-    # setval becomes transactional; and sessions drop the ids they took in advance (CACHE).
-    hold = sql.SQL("ALTER SEQUENCE {} CACHE {};").format(name, sql.Literal(sequence.cache_size))
-    return statement.format(
-        hold=hold if sequence.owned_by_us else sql.SQL(""),
-        text=sql.Literal(name.as_string(cursor)),
-        target=sql.Literal(target.last_value),
-        name=name,
-        not_beyond=sql.SQL("<=" if sequence.increment > 0 else ">="),
-    )
+    return str(statement.as_string(cursor))
 
 
-def undo_statement(cursor: Any, sequence: Sequence, before: Position) -> str:
-    """The statement that puts a sequence back where it was."""
-    return (
-        sql.SQL("SELECT pg_catalog.setval({}, {}, {});")
-        .format(
-            sql.Literal(sql.Identifier(sequence.schema, sequence.sequence).as_string(cursor)),
-            sql.Literal(before.last_value),
-            sql.Literal(before.is_called),
-        )
-        .as_string(cursor)
-    )
+def repair_all(
+    connections: list[Any], lock_timeout_ms: int, chosen: list[tuple[Sequence, Assessment]]
+) -> list[tuple[Sequence, Repair]]:
+    """Repair those that a lock shows to be behind. The caller chooses which are worth a lock."""
+    sessions = [Session(connection, lock_timeout_ms) for connection in connections]
+    outcomes = in_rounds(sessions, chosen, _attempt, _give_up)
+    return [(sequence, repair) for (sequence, _first), repair in outcomes]
 
 
-class SequenceRepairer:
-    """Repairs sequences over one connection in autocommit mode.
+def _attempt(session: Session, work: tuple[Sequence, Assessment]) -> Repair:
+    sequence, first = work
+    missing = sequence.missing_to_repair
+    if missing:
+        return Repair("failed", f"Missing privilege: {'; '.join(missing)}.", first)
+    return session.guarded(lambda: _repair(session, sequence), lambda reason: Repair("failed", reason, first))
 
-    :param lock_timeout_ms: how long an attempt waits for each lock.
-    """
 
-    def __init__(self, connection: Any, lock_timeout_ms: int) -> None:
-        self._connection = connection
-        self._cursor = connection.cursor()
-        self._lock_timeout_ms = lock_timeout_ms
+def _repair(session: Session, sequence: Sequence) -> Repair:
+    """Lock, read again, set, commit. Only here is a sequence ever set."""
+    session.begin([(NO_WRITERS, tables_fed(sequence))], hold_still(sequence))
+    before = assess_locked(session.cursor, sequence)
+    if before.position is None or before.target is None:
+        session.rollback()
+        refused = before.state == "exhausted"
+        return Repair("refused" if refused else "none", before.message if refused else "", before)
+    undo = set_statement(session.cursor, sequence, before.position)
+    session.cursor.execute(set_statement(session.cursor, sequence, before.target) + " COMMIT")
+    return Repair("reset", "", before, before.target, undo)
 
-    def repair_all(self, surveyed: list[tuple[Sequence, Assessment]]) -> list[tuple[Sequence, Repair]]:
-        """Repair those that a lock shows to be behind. The caller chooses which are worth a lock."""
-        outcomes = in_rounds(
-            surveyed, lambda work: self._attempt(*work), lambda work: self._give_up(*work)
-        )
-        return [(sequence, repair) for (sequence, _assessment), repair in outcomes]
 
-    def _attempt(self, sequence: Sequence, first: Assessment) -> Repair:
-        missing = missing_privileges(sequence, repair=True)
-        if missing:
-            return Repair("failed", f"Missing privilege: {'; '.join(missing)}.", first)
-        if self._connection.closed:
-            return Repair("failed", "It was not tried: the connection was lost before.", first)
-        try:
-            return self._repair(sequence)
-        except LOCK_FAILURES:
-            self._cursor.execute("ROLLBACK")
-            raise
-        except ValueError as error:
-            self._cursor.execute("ROLLBACK")
-            return Repair("failed", str(error), first)
-        except psycopg2.Error as error:
-            if not self._connection.closed:
-                self._cursor.execute("ROLLBACK")
-                return Repair("failed", f"The database reported: {server_message(error)}.", first)
-            return Repair(
-                "failed",
-                "The connection was lost while it was repaired: it stands where it stood or where it should."
-                " Run it again to see.",
-                first,
-            )
-
-    def _repair(self, sequence: Sequence) -> Repair:
-        """Lock, read again, set, commit: two round trips. Only here is a sequence ever written."""
-        tables = sorted({(column.schema, column.table) for column in sequence.compared_columns})
-        self._cursor.execute(
-            sql.SQL("{} {}").format(begin_and_lock(LOCK_MODE, tables, self._lock_timeout_ms), value_query(sequence))
-        )
-        last_value, is_called, extreme = self._cursor.fetchone()
-        before = assess(sequence, Position(last_value, is_called), whole_number(extreme))
-        if before.target is None:
-            self._cursor.execute("ROLLBACK")
-            action = "refused" if before.state == "exhausted" else "none"
-            return Repair(action, before.message if action == "refused" else "", before)
-        undo = undo_statement(self._cursor, sequence, Position(last_value, is_called))
-        self._cursor.execute(set_forward(self._cursor, sequence, before.target))
-        was_set = self._cursor.fetchone() is not None
-        self._cursor.execute("COMMIT")
-        if not was_set:
-            return Repair("none", "", before)
-        return Repair("reset", "", before, before.target, undo)
-
-    def _give_up(self, sequence: Sequence, first: Assessment) -> Repair:
-        relations = [sequence.oid, *(column.relation for column in sequence.columns)]
-        return Repair("failed", gave_up(self._cursor, relations, LOCK_MODE, self._lock_timeout_ms), first)
+def _give_up(session: Session, work: tuple[Sequence, Assessment]) -> Repair:
+    sequence, first = work
+    relations = [sequence.oid, *(column.relation for column in sequence.columns)]
+    return Repair("failed", gave_up(session, relations, NO_WRITERS), first)

@@ -8,24 +8,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.default_repair import (
-    DefaultRepair,
-    DefaultRepairer,
-    why_not,
-)
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
+from ansible_collections.pgops.rollback.plugins.module_utils.default_repair import DefaultRepair, repair_defaults
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
+from ansible_collections.pgops.rollback.plugins.module_utils.locks import Session
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import KeyWithoutDefault, Sequence
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_repair import (
     Repair,
-    SequenceRepairer,
-    undo_statement,
+    repair_all,
+    set_statement,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state import (
     Assessment,
     Position,
     describe,
-    missing_privileges,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey import Survey, describe_key
 
@@ -37,7 +33,7 @@ _REASONS = 3
 
 
 def reset(
-    connection: Any, found: Survey, options: dict[str, Any], lock_timeout_ms: int, check_mode: bool
+    connections: Connections, found: Survey, options: dict[str, Any], lock_timeout_ms: int, check_mode: bool
 ) -> dict[str, Any]:
     """Repair, or predict exactly what repairing would do from what was read.
 
@@ -47,12 +43,12 @@ def reset(
     chosen = [(sequence, first) for sequence, first in found.sequences if _worth_a_lock(sequence, first, options)]
     keys = [key for key in found.keys_without_default if options["repair_defaults"] and _repairable(key, found)]
     if check_mode:
-        with connection.cursor() as cursor:
+        with connections.first.cursor() as cursor:
             repaired = [(sequence, _predict(cursor, sequence, first)) for sequence, first in chosen]
-        defaults = [(key, _predict_default(key)) for key in keys]
     else:
-        repaired = SequenceRepairer(connection, lock_timeout_ms).repair_all(chosen)
-        defaults = [] if connection.closed else DefaultRepairer(connection, lock_timeout_ms).repair_all(keys)
+        repaired = repair_all(connections.every, lock_timeout_ms, chosen)
+    session = connections.usable()
+    defaults = repair_defaults(session, lock_timeout_ms, keys, check_mode) if session else []
 
     by_oid = {sequence.oid: repair for sequence, repair in repaired}
     listed = []
@@ -61,13 +57,13 @@ def reset(
         if repair.action != "none" or repair.before.state not in HEALTHY:
             entry = _entry(sequence, repair)
             if options["test"] == "nextval" and repair.action == "reset":
-                _draw_an_id(connection, sequence, entry)
+                _draw_an_id(connections, sequence, entry, lock_timeout_ms)
             listed.append(entry)
     return _result(found, listed, _columns(found, {key.name: repair for key, repair in defaults}))
 
 
 def _worth_a_lock(sequence: Sequence, first: Assessment, options: dict[str, Any]) -> bool:
-    if missing_privileges(sequence) or not sequence.compared_columns:
+    if sequence.missing_to_read or not sequence.compared_columns:
         return False
     if first.state in ("ok", "ahead", "near_limit"):
         return bool(options["lock_healthy"])
@@ -78,38 +74,30 @@ def _worth_a_lock(sequence: Sequence, first: Assessment, options: dict[str, Any]
 def _left_alone(sequence: Sequence, first: Assessment) -> Repair:
     if first.state == "exhausted":
         return Repair("refused", first.message, first)
-    if first.state == "unreadable" and missing_privileges(sequence):
+    if first.state == "unreadable" and sequence.missing_to_read:
         return Repair("failed", first.message, first)
     return Repair("none", first.message, first)
 
 
 def _predict(cursor: Any, sequence: Sequence, first: Assessment) -> Repair:
-    missing = missing_privileges(sequence, repair=True)
+    missing = sequence.missing_to_repair
     if missing:
         return Repair("failed", f"Missing privilege: {'; '.join(missing)}.", first)
     if first.state == "unreadable":
         return Repair("failed", first.message, first)
     if first.position is not None and first.target is not None:
-        undo = undo_statement(cursor, sequence, first.position)
+        undo = set_statement(cursor, sequence, first.position)
         return Repair("would_reset", "", first, first.target, undo)
     return _left_alone(sequence, first)
 
 
 def _repairable(key: KeyWithoutDefault, found: Survey) -> bool:
     """A key without a sequence of its own may be as it should be, so it is repaired only where its table was named."""
-    return key.sequence_owned or key.relation in found.named_tables
+    return key.lost or key.relation in found.named_tables
 
 
-def _predict_default(key: KeyWithoutDefault) -> DefaultRepair:
-    problem = why_not(key)
-    if problem:
-        return DefaultRepair("failed", problem)
-    what = f"{key.sequence.name} again" if key.sequence else "a new identity"
-    return DefaultRepair("would_repair", f"It would get {what}.")
-
-
-def _position(position: Position | None, sequence: Sequence) -> dict[str, Any] | None:
-    if position is None:
+def _position(position: Position | None, sequence: Sequence | None) -> dict[str, Any] | None:
+    if position is None or sequence is None:
         return None
     return {
         "last_value": position.last_value,
@@ -130,16 +118,25 @@ def _entry(sequence: Sequence, repair: Repair) -> dict[str, Any]:
     }
 
 
-def _draw_an_id(connection: Any, sequence: Sequence, entry: dict[str, Any]) -> None:
+def _draw_an_id(connections: Connections, sequence: Sequence, entry: dict[str, Any], lock_timeout_ms: int) -> None:
     """The test that burns an id: the next value must lie beyond the data."""
-    try:
-        with connection.cursor() as cursor:
-            name = sql.Identifier(sequence.schema, sequence.sequence).as_string(cursor)
-            cursor.execute("SELECT pg_catalog.nextval(%s::pg_catalog.regclass)", (name,))
-            (value,) = cursor.fetchone()
-    except psycopg2.Error as error:
-        entry["action"] = "failed"
-        entry["message"] = f"It was set, but the test could not draw an id: {server_message(error)}."
+    connection = connections.usable()
+    if connection is None:
+        entry.update(action="failed", message="It was set, but not tested: the connection was lost.")
+        return
+    session = Session(connection, lock_timeout_ms)
+
+    def draw() -> tuple[int | None, str]:
+        session.begin([])
+        name = sql.Identifier(sequence.schema, sequence.sequence).as_string(session.cursor)
+        session.cursor.execute("SELECT pg_catalog.nextval(%s::pg_catalog.regclass)", (name,))
+        (value,) = session.cursor.fetchone()
+        session.commit()
+        return value, ""
+
+    value, problem = session.guarded(draw, lambda reason: (None, reason))
+    if value is None:
+        entry.update(action="failed", message=f"It was set, but the test could not draw an id: {problem}")
         return
     entry["tested_value"] = value
     entry["message"] = f"The test took the id {value}, which no row will have."
@@ -151,10 +148,12 @@ def _draw_an_id(connection: Any, sequence: Sequence, entry: dict[str, Any]) -> N
 def _columns(found: Survey, defaults: dict[str, DefaultRepair]) -> list[dict[str, Any]]:
     columns = []
     for key in found.keys_without_default:
-        column = {**describe_key(key), "undo": None}
+        column = {**describe_key(key), "before": None, "after": None, "undo": None}
         repair = defaults.get(key.name)
         if repair is not None:
             column.update(status=repair.status, message=repair.message, undo=repair.undo)
+            column["before"] = _position(repair.before, key.sequence)
+            column["after"] = _position(repair.after, key.sequence)
         columns.append(column)
     return columns
 
@@ -197,7 +196,7 @@ def _summary(total: int, actions: Counter[str], statuses: Counter[str]) -> str:
     if untouched > actions["none"]:
         parts.append(f"{untouched - actions['none']} healthy")
     if actions["none"]:
-        parts.append(f"{actions['none']} left alone")
+        parts.append(f"{actions['none']} to look at")
     parts += [
         f"{statuses[status]} key column{'s' if statuses[status] > 1 else ''} {words}"
         for status, words in (

@@ -48,11 +48,13 @@ class Selection:
     """What a call looks at.
 
     :ivar named_tables: OIDs of the tables that were named one by one, not found through their schema.
+    :ivar idle_tables: those of them that no sequence feeds, as they were written.
     """
 
     sequences: list[Sequence]
     keys_without_default: list[KeyWithoutDefault]
-    named_tables: set[int] = field(default_factory=set)
+    named_tables: list[int] = field(default_factory=list)
+    idle_tables: list[str] = field(default_factory=list)
 
 
 def select(cursor: Any, catalog: SequenceCatalog, options: dict[str, Any]) -> Selection:
@@ -69,7 +71,8 @@ def select(cursor: Any, catalog: SequenceCatalog, options: dict[str, Any]) -> Se
             wanted[kind] += _manifest_names(manifest, kind)
     if not any(wanted.values()) and manifest is None:
         chosen = [sequence for sequence in catalog.sequences if not sequence.extension_member]
-        return _not_empty(Selection(chosen, catalog.keys_without_default), "no schema of this database")
+        found = Selection(chosen, catalog.keys_without_default)
+        return _not_empty(found, "no user schema of this database has a sequence")
 
     schemas = _resolve_schemas(cursor, wanted["schemas"])
     tables, sequences = _resolve_relations(cursor, wanted["tables"], wanted["sequences"])
@@ -87,18 +90,21 @@ def select(cursor: Any, catalog: SequenceCatalog, options: dict[str, Any]) -> Se
         for key in catalog.keys_without_default
         if key.schema in schemas or key.relation in tables or (key.sequence and key.sequence.oid in sequences)
     ]
+    # A manifest names all its tables; whoever names one alone expects something of it.
+    fed = {column.relation for each in catalog.sequences for column in each.columns} | {key.relation for key in keys}
+    idle = [text for text, oid in zip(wanted["tables"], tables, strict=True) if manifest is None and oid not in fed]
     # A sequence that its column lost feeds nothing, and still belongs to the table that was named.
     of_keys = {key.sequence.oid for key in keys if key.sequence}
     found = [each for each in catalog.sequences if chosen_sequence(each) or each.oid in of_keys]
     names = ", ".join(name for given in wanted.values() for name in given)
-    return _not_empty(Selection(found, keys, tables), names or "the manifest")
+    return _not_empty(Selection(found, keys, tables, idle), f"no sequence feeds {names or 'what the manifest names'}")
 
 
 def _not_empty(selection: Selection, what: str) -> Selection:
     if not selection.sequences and not selection.keys_without_default:
         raise RollbackError(
             "selection_empty",
-            f"The selection is empty: {what} has a sequence.",
+            f"The selection is empty: {what}.",
             "Check the schemas, tables and sequences asked for, and that this is the right database; nothing was done.",
         )
     return selection
@@ -127,14 +133,15 @@ def _resolve_schemas(cursor: Any, names: list[str]) -> set[str]:
     return found
 
 
-def _resolve_relations(cursor: Any, tables: list[str], sequences: list[str]) -> tuple[set[int], set[int]]:
+def _resolve_relations(cursor: Any, tables: list[str], sequences: list[str]) -> tuple[list[int], list[int]]:
+    """OIDs, in the order of the names."""
     if not tables and not sequences:
-        return set(), set()
+        return [], []
     cursor.execute(_RELATIONS)
     rows = cursor.fetchall()
     return (
-        {_resolve(text, "table", rows) for text in tables},
-        {_resolve(text, "sequence", rows) for text in sequences},
+        [_resolve(text, "table", rows) for text in tables],
+        [_resolve(text, "sequence", rows) for text in sequences],
     )
 
 

@@ -54,29 +54,6 @@ class Assessment:
     percent_used: float | None = None
 
 
-def missing_privileges(sequence: Sequence, repair: bool = False) -> list[str]:
-    """What the connected role lacks, in words that a GRANT can be written from.
-
-    :param repair: also what setting it needs, not only what reading it needs.
-    """
-    missing = []
-    schemas = {sequence.schema: sequence.schema_usage}
-    schemas.update({column.schema: column.schema_usage for column in sequence.compared_columns})
-    missing += [f"USAGE on schema {schema}" for schema, usage in sorted(schemas.items()) if not usage]
-    if not sequence.can_select:
-        missing.append(f"SELECT on sequence {sequence.name}")
-    if repair and not sequence.can_update:
-        missing.append(f"UPDATE on sequence {sequence.name}")
-    for column in sequence.compared_columns:
-        if not column.can_select:
-            missing.append(f"SELECT on table {column.table_name}")
-        if column.row_security:
-            missing.append(f"BYPASSRLS, because row-level security may hide rows of {column.table_name}")
-        if repair and not column.can_lock:
-            missing.append(f"UPDATE on table {column.table_name}")
-    return missing
-
-
 def bounds(sequence: Sequence) -> tuple[int, int]:
     """The lowest and highest value that both the sequence and every column it feeds can hold."""
     limits = [COMPARABLE_TYPES[column.data_type] for column in sequence.columns if column.comparable]
@@ -94,7 +71,7 @@ def assess(sequence: Sequence, position: Position | None, extreme: int | None, p
     :param extreme: None when its columns hold no value.
     :param problem: why reading failed, if it did; empty when privileges already tell.
     """
-    missing = missing_privileges(sequence)
+    missing = sequence.missing_to_read
     if missing or position is None:
         return Assessment("unreadable", f"Missing privilege: {'; '.join(missing)}." if missing else problem, position)
     value = position.next_value(sequence.increment)
@@ -120,10 +97,10 @@ def _compare(sequence: Sequence, position: Position, next_value: int | None, ext
     steps = 0 if extreme is None else (extreme - value) // sequence.increment + 1
     behind = steps > 0
     repaired = value + max(steps, 0) * sequence.increment
-    percent_used = _percent_used(repaired - sequence.increment, low, high, upward)
     limit = high if upward else low
     target = None
-    if repaired > high if upward else repaired < low:
+    percent_used = 100.0 if high < low else _percent_used(repaired - sequence.increment, low, high, upward)
+    if high < low or (repaired > high if upward else repaired < low):
         state, message = "exhausted", f"The next value would lie beyond {limit}, the end of its range."
     elif behind:
         state, message = "behind", "Its next value is already in the data, or is passed by it."
@@ -173,21 +150,18 @@ def describe(sequence: Sequence, assessment: Assessment) -> dict[str, Any]:
         "next_value": assessment.next_value,
         "extreme": assessment.extreme,
         "percent_used": assessment.percent_used,
-        "missing_privileges": missing_privileges(sequence),
+        "missing_privileges": sequence.missing_to_read,
         "warnings": warnings(sequence),
     }
 
 
 def warnings(sequence: Sequence) -> list[str]:
-    """What a repair cannot help, or what makes it slow."""
+    """What makes a repair slow, and what it has to leave out or to guess."""
     found = []
-    if sequence.cache_size > 1 and not sequence.owned_by_us:
-        found.append(
-            f"Sessions may still give out up to {sequence.cache_size} ids each that they took before a repair"
-            " (CACHE): only the sequence's owner can void them."
-        )
     for column in sequence.columns:
-        if column in sequence.compared_columns and not column.indexed:
+        if column.kind == "text_default" and not column.covered:
+            found.append(f"{column.name} looks the sequence up by name, so another search_path may mean another one.")
+        if not column.indexed and column in sequence.compared_columns:
             found.append(f"{column.name} has no index, so the whole table is read to find its extreme.")
         elif not column.comparable:
             found.append(f"The values of {column.name} cannot be compared with the sequence.")

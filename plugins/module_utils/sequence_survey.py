@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import (
     KeyWithoutDefault,
     Sequence,
@@ -25,7 +26,8 @@ class Survey:
 
     sequences: list[tuple[Sequence, Assessment]]
     keys_without_default: list[KeyWithoutDefault]
-    named_tables: set[int]
+    named_tables: list[int]
+    idle_tables: list[str]
 
     def as_result(self) -> dict[str, Any]:
         """As sequence_info returns it."""
@@ -36,31 +38,41 @@ class Survey:
             "counts": self.counts(),
         }
 
+    def warnings(self) -> list[str]:
+        """What Ansible shows as warnings."""
+        return [f"No sequence feeds the table {name}, so nothing was looked at for it." for name in self.idle_tables]
+
     def counts(self) -> dict[str, int]:
         """How many sequences are in each state that occurs."""
         return dict(Counter(assessment.state for _sequence, assessment in self.sequences))
 
 
-def survey(cursor: Any, options: dict[str, Any]) -> Survey:
+def survey(connections: Connections, options: dict[str, Any]) -> Survey:
     """Read and judge the selection. Errors are those of sequence_selection.select."""
-    catalog = read_catalog(cursor)
-    selection = select(cursor, catalog, options)
-    assessments = read_assessments(cursor, selection.sequences)
+    with connections.first.cursor() as cursor:
+        catalog = read_catalog(cursor)
+        selection = select(cursor, catalog, options)
+    connections.expect(len(selection.sequences))
+    assessments = read_assessments(connections, selection.sequences)
     return Survey(
         list(zip(selection.sequences, assessments, strict=True)),
         selection.keys_without_default,
         selection.named_tables,
+        selection.idle_tables,
     )
 
 
 def describe_key(key: KeyWithoutDefault) -> dict[str, Any]:
     """As in ``columns_without_default`` of sequence_info."""
-    if key.sequence is not None and key.sequence_owned:
+    if key.sequence is not None and key.lost:
         status = "failed"
         message = (
             f"It has neither default nor identity, though its sequence {key.sequence.name} still exists;"
             " sequence_reset_repair_defaults gives it back."
         )
+    elif key.filled_by_trigger:
+        status = "warned"
+        message = "It has neither default nor identity; a BEFORE INSERT trigger may fill it."
     elif key.sequence is not None:
         status = "warned"
         message = (

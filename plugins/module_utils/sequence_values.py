@@ -10,52 +10,81 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections, share_out
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import server_message
-from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import Sequence
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import Sequence, lock_slots
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state import (
     Assessment,
     Position,
     assess,
-    missing_privileges,
 )
 
-#: Sequences read in one statement: each holds about three of the server's shared lock slots until its end.
-BATCH = 200
+#: Shared lock slots that one statement may take, and the share of the server's that it may take at the most: the rest
+#: is the application's.
+LOCK_SLOTS = 600
+SHARE_OF_LOCKS = 20
 
 #: A table that stays locked for longer is reported, not waited for.
 READ_LOCK_TIMEOUT = "500ms"
 
-# Reads must fail rather than leave out rows that a policy hides, and names must mean what we wrote.
-SAFE_READS = "SET LOCAL row_security = off; SET LOCAL search_path = pg_catalog, pg_temp;"
-
-_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {SAFE_READS} SET LOCAL lock_timeout = '{READ_LOCK_TIMEOUT}';"
+_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL row_security = off;"
+    f" SET LOCAL lock_timeout = '{READ_LOCK_TIMEOUT}';"
+)
+_LOCK_CAPACITY = """
+SELECT pg_catalog.current_setting('max_locks_per_transaction')::int
+       * (pg_catalog.current_setting('max_connections')::int
+          + pg_catalog.current_setting('max_prepared_transactions')::int)
+"""
 
 # query_to_xml runs queries that are only known at run time, a row each, without a function of ours in the database.
-_RUN_EACH = "SELECT pg_catalog.query_to_xml(query, false, false, '')::text FROM pg_catalog.unnest(%s::text[]) AS query"
+# pg_sequence_last_value is NULL for a sequence that has not given a value yet.
+_READ_EXTREMES = """
+SELECT pg_catalog.query_to_xml(query, false, false, '')::text, pg_catalog.pg_sequence_last_value(sequence::oid)
+FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::bigint[])) AS work (query, sequence)
+"""
+_READ_POSITIONS = "SELECT pg_catalog.query_to_xml(q, false, false, '')::text FROM pg_catalog.unnest(%s::text[]) AS q"
 _FIELD = re.compile(r"<(last_value|is_called|extreme)>([^<]*)</")
 
 
-def value_query(sequence: Sequence) -> Any:
-    """A query of one row: last_value, is_called, extreme (NULL without rows; a fraction counts as its whole part).
-
-    The sequence is read after the statement's snapshot was taken, so it is never older than the data beside it.
-    """
+def _extreme(sequence: Sequence) -> list[Any]:
+    """An expression: NULL without rows; a fraction counts as its whole part. Put together part by part, since ten
+    thousand templates would take a third of a second."""
     upward = sequence.increment > 0
-    extremes = [
-        sql.SQL("(SELECT pg_catalog.{function}({column})::numeric FROM {table})").format(
-            function=sql.SQL("max" if upward else "min"),
-            column=sql.Identifier(column.column),
-            table=sql.Identifier(column.schema, column.table),
+    whole, best, extreme = ("floor", "GREATEST", "max") if upward else ("ceil", "LEAST", "min")
+    parts: list[Any] = [sql.SQL(f"pg_catalog.{whole}({best}(NULL::pg_catalog.numeric")]
+    for column in sequence.compared_columns:
+        parts += [
+            sql.SQL(f", (SELECT pg_catalog.{extreme}("),
+            sql.Identifier(column.column),
+            sql.SQL(")::pg_catalog.numeric FROM "),
+            sql.Identifier(column.schema, column.table),
+            sql.SQL(")"),
+        ]
+    return [*parts, sql.SQL(")) AS extreme")]
+
+
+def value_query(cursor: Any, sequence: Sequence) -> Any:
+    """A query of one row, for a transaction that holds the tables: last_value, is_called, extreme, and whether all
+    names still mean what the catalogs said before the locks."""
+    relations = {(column.schema, column.table): column.relation for column in sequence.compared_columns}
+    relations[sequence.schema, sequence.sequence] = sequence.oid
+    unchanged = [
+        sql.SQL("pg_catalog.to_regclass({})::pg_catalog.oid = {}").format(
+            sql.Literal(sql.Identifier(*name).as_string(cursor)), sql.Literal(oid)
         )
-        for column in sequence.compared_columns
+        for name, oid in relations.items()
     ]
-    query = "SELECT last_value, is_called, pg_catalog.{whole}({best}({extremes})) AS extreme FROM {name}"
-    return sql.SQL(query).format(
-        whole=sql.SQL("floor" if upward else "ceil"),
-        best=sql.SQL("GREATEST" if upward else "LEAST"),
-        extremes=sql.SQL(", ").join(extremes or [sql.SQL("NULL::numeric")]),
-        name=sql.Identifier(sequence.schema, sequence.sequence),
+    return sql.Composed(
+        [
+            sql.SQL("SELECT last_value, is_called, "),
+            *_extreme(sequence),
+            sql.SQL(", "),
+            sql.SQL(" AND ").join(unchanged),
+            sql.SQL(" FROM "),
+            sql.Identifier(sequence.schema, sequence.sequence),
+        ]
     )
 
 
@@ -72,34 +101,67 @@ def whole_number(value: Any) -> int | None:
     return int(number)
 
 
-def read_assessments(cursor: Any, sequences: list[Sequence]) -> list[Assessment]:
+def read_assessments(connections: Connections, sequences: list[Sequence]) -> list[Assessment]:
     """Judge every sequence, in the order given, in batches; one that cannot be read does not spoil the others."""
-    readable = [sequence for sequence in sequences if not missing_privileges(sequence)]
+    readable = [sequence for sequence in sequences if not sequence.missing_to_read]
+    cursors = [connection.cursor() for connection in connections.every]
+    cursors[0].execute(_LOCK_CAPACITY)
+    slots = min(LOCK_SLOTS, cursors[0].fetchone()[0] // SHARE_OF_LOCKS)
     read: dict[int, Assessment] = {}
-    for start in range(0, len(readable), BATCH):
-        batch = readable[start : start + BATCH]
-        try:
-            read.update(_read(cursor, batch))
-        except psycopg2.Error:
-            cursor.execute("ROLLBACK")
-            for sequence in batch:
-                read[sequence.oid] = _read_alone(cursor, sequence)
+    for found in share_out(cursors, _batches(readable, slots), _read_batch):
+        read.update(found)
     return [read.get(sequence.oid) or assess(sequence, None, None) for sequence in sequences]
 
 
+def _batches(sequences: list[Sequence], slots: int) -> list[list[Sequence]]:
+    batches: list[list[Sequence]] = []
+    room = 0
+    for sequence in sequences:
+        room -= lock_slots(sequence)
+        if room < 0 or not batches:
+            batches.append([])
+            room = slots - lock_slots(sequence)
+        batches[-1].append(sequence)
+    return batches
+
+
+def _read_batch(cursor: Any, batch: list[Sequence]) -> dict[int, Assessment]:
+    try:
+        return _read(cursor, batch)
+    except psycopg2.Error:
+        cursor.execute("ROLLBACK")
+        return {sequence.oid: _read_alone(cursor, sequence) for sequence in batch}
+
+
 def _read(cursor: Any, batch: list[Sequence]) -> dict[int, Assessment]:
-    queries = [value_query(sequence).as_string(cursor) for sequence in batch]
-    cursor.execute(_BEGIN + _RUN_EACH, (queries,))
+    """Sequences are read after the statement's snapshot was taken, so they are never older than the data."""
+    queries = [sql.Composed([sql.SQL("SELECT "), *_extreme(sequence)]).as_string(cursor) for sequence in batch]
+    cursor.execute(_BEGIN + _READ_EXTREMES, (queries, [sequence.oid for sequence in batch]))
     rows = cursor.fetchall()
+    not_called = [sequence for sequence, (_document, last) in zip(batch, rows, strict=True) if last is None]
+    starts = _read_positions(cursor, not_called) if not_called else {}
     cursor.execute("COMMIT")
     found = {}
-    for sequence, (document,) in zip(batch, rows, strict=True):
-        fields = dict(_FIELD.findall(document))
-        position = Position(int(fields["last_value"]), fields["is_called"] == "true")
+    for sequence, (document, last) in zip(batch, rows, strict=True):
+        position = Position(last, True) if last is not None else starts[sequence.oid]
+        extreme = dict(_FIELD.findall(document)).get("extreme")
         try:
-            found[sequence.oid] = assess(sequence, position, whole_number(fields.get("extreme")))
+            found[sequence.oid] = assess(sequence, position, whole_number(extreme))
         except ValueError as error:
             found[sequence.oid] = assess(sequence, None, None, str(error))
+    return found
+
+
+def _read_positions(cursor: Any, sequences: list[Sequence]) -> dict[int, Position]:
+    query = sql.SQL("SELECT last_value, is_called FROM {}")
+    cursor.execute(
+        _READ_POSITIONS,
+        ([query.format(sql.Identifier(each.schema, each.sequence)).as_string(cursor) for each in sequences],),
+    )
+    found = {}
+    for sequence, (document,) in zip(sequences, cursor.fetchall(), strict=True):
+        fields = dict(_FIELD.findall(document))
+        found[sequence.oid] = Position(int(fields["last_value"]), fields["is_called"] == "true")
     return found
 
 

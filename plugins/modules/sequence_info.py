@@ -181,14 +181,17 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_selection import SELECTION_ARGUMENTS
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey import survey
 
 
-def sequence_info(connection: Any, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
-    with connection.cursor() as cursor:
-        return survey(cursor, module.params).as_result()
+def sequence_info(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
+    found = survey(connections, module.params)
+    for warning in found.warnings():
+        module.warn(warning)
+    return found.as_result()
 
 
 def main() -> None:

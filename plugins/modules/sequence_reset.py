@@ -186,6 +186,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, require_primary
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import parse_lock_timeout
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_reset import difference, reset
@@ -202,12 +203,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def sequence_reset(connection: Any, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
+def sequence_reset(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
     require_primary(server)
     lock_timeout_ms = parse_lock_timeout(module.params["lock_timeout"], server)
-    with connection.cursor() as cursor:
-        found = survey(cursor, module.params)
-    result = reset(connection, found, module.params, lock_timeout_ms, module.check_mode)
+    found = survey(connections, module.params)
+    for warning in found.warnings():
+        module.warn(warning)
+    result = reset(connections, found, module.params, lock_timeout_ms, module.check_mode)
     if module._diff:
         result["diff"] = difference(result)
     return result

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import MUCH, Connections
+from ansible_collections.pgops.rollback.plugins.module_utils.locks import (
+    NO_WRITERS,
+    NOT_TRIED,
+    LockNotObtainedError,
+    Session,
+    gave_up,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_reset import reset as reset_call
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey import survey
 from tests.support.database import OPERATOR, TestDatabase
@@ -21,6 +30,8 @@ from tests.support.modules import ModuleRun, run_module
 from tests.support.waiting import until
 
 BEHIND = "CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t VALUES (7)"
+DEFAULTS = {"lock_healthy": False, "repair_defaults": False, "test": "none"}
+MANY_BEHIND = "".join(f"CREATE TABLE t{n} (id serial); INSERT INTO t{n} VALUES ({n});" for n in range(1, MUCH + 1))
 
 
 def reset(
@@ -256,10 +267,23 @@ def test_a_lost_connection_reports_what_was_done_and_what_was_not(database: Test
 
 
 PRIVILEGES = {
-    "sequence cannot be set": ("REVOKE UPDATE ON SEQUENCE t_id_seq FROM clerk", "UPDATE on sequence public.t_id_seq"),
-    "sequence cannot be read": ("REVOKE SELECT ON SEQUENCE t_id_seq FROM clerk", "SELECT on sequence public.t_id_seq"),
-    "table cannot be locked": ("REVOKE UPDATE, DELETE, TRUNCATE ON t FROM clerk", "UPDATE on table public.t"),
-    "table cannot be read": ("REVOKE SELECT ON t FROM clerk", "SELECT on table public.t"),
+    "sequence cannot be set": (
+        f"REVOKE UPDATE ON SEQUENCE t_id_seq FROM {OPERATOR}",
+        "UPDATE on sequence public.t_id_seq",
+    ),
+    "sequence cannot be read": (
+        f"REVOKE SELECT ON SEQUENCE t_id_seq FROM {OPERATOR}",
+        "SELECT on sequence public.t_id_seq",
+    ),
+    "table cannot be locked": (
+        f"REVOKE ALL ON t FROM {OPERATOR}; GRANT SELECT ON t TO {OPERATOR}",
+        "UPDATE on table public.t",
+    ),
+    "table cannot be read": (f"REVOKE SELECT ON t FROM {OPERATOR}", "SELECT on table public.t"),
+    "sequence of another owner": (
+        f"ALTER TABLE t OWNER TO postgres; GRANT ALL ON t, t_id_seq TO {OPERATOR}",
+        "ownership of sequence public.t_id_seq",
+    ),
 }
 
 
@@ -270,17 +294,13 @@ def test_a_missing_privilege_on_one_of_many_is_reported_and_the_others_are_repai
     statement, missing = PRIVILEGES[case]
     database.query(
         f"{BEHIND}; CREATE TABLE u (id serial); INSERT INTO u VALUES (4); CREATE TABLE v (id serial);"
-        " INSERT INTO v VALUES (2);"
-        " DO $$ BEGIN CREATE ROLE clerk LOGIN; EXCEPTION WHEN duplicate_object THEN END $$;"
-        " GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk; GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO clerk;"
-        f" {statement}",
-        user="postgres",
+        " INSERT INTO v VALUES (2)"
     )
-    predicted = reset(database, user="clerk", check=True)
-    run = reset(database, user="clerk")
+    database.query(statement, user="postgres")
+    predicted = reset(database, check=True)
+    run = reset(database)
     assert run.failed
     assert run["changed"] is True
-    # The clerk owns none of them: setting them needs UPDATE, not ownership.
     assert [run.entry(f"public.{name}_id_seq")["action"] for name in ("t", "u", "v")] == ["failed", "reset", "reset"]
     assert missing in run["msg"]
     assert predicted.entry("public.t_id_seq")["message"] == run.entry("public.t_id_seq")["message"]
@@ -342,9 +362,11 @@ def test_a_lost_default_fails_the_run_until_it_is_repaired(database: TestDatabas
     assert (run.failed, run["changed"]) == (False, True)
     column = run["columns_without_default"][0]
     assert column["status"] == "repaired"
+    assert (column["before"]["next_value"], column["after"]["next_value"]) == (1, 8)
     assert database.value("INSERT INTO t (v) VALUES ('x') RETURNING id") == 8
     assert reset(database, repair_defaults=True)["changed"] is False
     database.query(column["undo"])
+    assert position(database) == (1, False)
     assert reset(database).failed
 
 
@@ -389,23 +411,200 @@ def test_a_default_is_not_repaired_by_who_does_not_own_the_table(database: TestD
     assert "ownership of table public.t" in run["msg"]
 
 
+UNREPAIRABLE = {
+    "its sequence is at its end": (
+        "CREATE TABLE t (id smallserial PRIMARY KEY); INSERT INTO t VALUES (32767);"
+        " ALTER TABLE t ALTER id DROP DEFAULT",
+        "cannot serve it",
+    ),
+    "its type is at its end": (
+        "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (2147483647)",
+        "last one that integer can hold",
+    ),
+    "its sequence starts over": (
+        "CREATE TABLE t (id serial PRIMARY KEY); ALTER SEQUENCE t_id_seq CYCLE; ALTER TABLE t ALTER id DROP DEFAULT",
+        "cannot serve it",
+    ),
+    "its sequence feeds a value that is no number": (
+        "CREATE TABLE t (id serial PRIMARY KEY); CREATE TABLE u (x numeric DEFAULT nextval('t_id_seq'));"
+        " INSERT INTO u VALUES ('NaN'); ALTER TABLE t ALTER id DROP DEFAULT",
+        "not a finite number",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNREPAIRABLE)
+def test_a_default_that_cannot_come_back_is_foreseen(database: TestDatabase, case: str) -> None:
+    statements, reason = UNREPAIRABLE[case]
+    database.query(statements)
+    for check in (True, False):
+        run = reset(database, check=check, repair_defaults=True, tables=["t"])
+        assert run.failed
+        assert reason in run["columns_without_default"][0]["message"]
+    assert database.value("SELECT NOT atthasdef FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'id'")
+
+
+def test_a_new_identity_needs_the_right_to_create_its_sequence(database: TestDatabase) -> None:
+    database.query("CREATE TABLE t (id int PRIMARY KEY)")
+    rights = f"ALTER SCHEMA public OWNER TO postgres; GRANT USAGE ON SCHEMA public TO {OPERATOR}"
+    database.query(rights, user="postgres")
+    for check in (True, False):
+        run = reset(database, check=check, repair_defaults=True, tables=["t"])
+        assert "CREATE on schema public" in run["msg"]
+
+
+def test_who_drew_an_id_and_inserts_it_later_is_not_a_deadlocks_victim(database: TestDatabase) -> None:
+    """As Hibernate does: nextval first, the insert later in the same transaction."""
+    database.query(BEHIND)
+    application = database.connect().cursor()
+    application.execute("BEGIN; SELECT nextval('t_id_seq')")
+    with in_background(database, lock_timeout="900ms") as runs:
+        until(lambda: waiting_process(database) is not None, "the reset waits for the application")
+        application.execute("INSERT INTO t VALUES (100); COMMIT")
+    assert runs[0].entry("public.t_id_seq")["after"]["next_value"] == 101
+
+
+def test_who_writes_to_a_partition_is_named(database: TestDatabase) -> None:
+    database.query(
+        "CREATE TABLE t (id serial, at int) PARTITION BY LIST (at); CREATE TABLE t_1 PARTITION OF t FOR VALUES IN (1);"
+        " INSERT INTO t VALUES (7, 1)"
+    )
+    holder = database.connect()
+    holder.cursor().execute("BEGIN; INSERT INTO t_1 VALUES (8, 1)")
+    run = reset(database, lock_timeout="10ms")
+    assert f"process {holder.info.backend_pid}" in run["msg"]
+
+
+def test_an_event_trigger_that_relies_on_the_search_path_works(database: TestDatabase) -> None:
+    database.query(f"{BEHIND}; CREATE TABLE ddl_log (tag text)")
+    database.query(
+        "CREATE FUNCTION public.log_ddl() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN INSERT INTO ddl_log VALUES (tg_tag); END $$;"
+        " CREATE EVENT TRIGGER log_ddl ON ddl_command_end EXECUTE FUNCTION public.log_ddl()",
+        user="postgres",
+    )
+    run = reset(database)
+    assert not run.failed, run["msg"]
+    assert database.value("SELECT tag FROM ddl_log") == "ALTER SEQUENCE"
+
+
+@pytest.mark.parametrize(
+    "statement", ["ALTER TABLE t RENAME TO gone; ALTER TABLE other RENAME TO t", "DROP TABLE t CASCADE"]
+)
+def test_a_table_that_is_replaced_or_dropped_meanwhile_is_left_alone(database: TestDatabase, statement: str) -> None:
+    database.query(
+        f"{BEHIND}; CREATE TABLE other (id int); INSERT INTO other VALUES (1999); CREATE TABLE u (id serial);"
+        " INSERT INTO u VALUES (4)"
+    )
+    connections = Connections(database.login())
+    found = survey(connections, {})
+    database.query(statement)
+    result = reset_call(connections, found, DEFAULTS, 500, False)
+    connections.close()
+    assert [(entry["name"], entry["action"]) for entry in result["sequences"]] == [
+        ("public.t_id_seq", "failed"),
+        ("public.u_id_seq", "reset"),
+    ]
+    assert "meanwhile" in result["sequences"][0]["message"]
+    if "RENAME" in statement:
+        assert position(database) == (1, False)
+
+
+def test_what_a_lost_session_had_left_is_done_by_the_other(database: TestDatabase) -> None:
+    database.query(MANY_BEHIND)
+    connections = Connections(database.login())
+    found = survey(connections, {})
+    database.query("SELECT pg_terminate_backend(%s)", (connections.every[1].info.backend_pid,), user="postgres")
+    result = reset_call(connections, found, DEFAULTS, 500, False)
+    connections.close()
+    failed = [entry["message"] for entry in result["sequences"] if entry["action"] != "reset"]
+    assert len(failed) == 1
+    assert "connection was lost" in failed[0]
+
+
+def test_a_lost_session_gives_up_in_words(database: TestDatabase) -> None:
+    connection = database.connect()
+    session = Session(connection, 500)
+    connection.close()
+    assert gave_up(session, [1], NO_WRITERS) == NOT_TRIED
+
+
+def test_a_read_that_is_ended_is_not_taken_for_a_lock(database: TestDatabase) -> None:
+    session = Session(database.connect(), 500)
+
+    def read() -> str:
+        session.begin([])
+        session.cursor.execute("SET LOCAL statement_timeout = 10; SELECT pg_sleep(30)")
+        return "read"
+
+    assert "statement_timeout" in session.guarded(read, lambda reason: reason)
+    assert session.cursor.connection.info.transaction_status == 0
+
+
+def test_the_locks_of_an_attempt_share_one_timeout(database: TestDatabase) -> None:
+    database.query("CREATE TABLE t (id serial); CREATE TABLE u (id int)")
+    holders = [database.connect() for _ in range(2)]
+    holders[0].cursor().execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+    holders[1].cursor().execute("BEGIN; LOCK TABLE u IN ACCESS EXCLUSIVE MODE")
+    threading.Timer(0.3, holders[0].cursor().execute, ["ROLLBACK"]).start()
+    session = Session(database.connect(), 400)
+    begun = time.monotonic()
+    with pytest.raises(LockNotObtainedError):
+        session.begin([(NO_WRITERS, [("public", "t")]), (NO_WRITERS, [("public", "u")])])
+    assert 0.35 < time.monotonic() - begun < 0.6
+
+
+@pytest.mark.parametrize("name", ["postgresql://operator:s3cret@db/app", "host=db password=s3cret"])
+def test_a_connection_string_is_refused_and_not_shown(database: TestDatabase, name: str) -> None:
+    run = run_module("sequence_reset", {**database.login(), "login_db": name})
+    assert run["code"] == "connection_string"
+    assert "s3cret" not in run["msg"]
+
+
 def test_nothing_is_left_set_in_the_session_of_a_pooler(database: TestDatabase) -> None:
     """What a transaction-mode pooler would hand to the next client: every setting is as it was."""
     database.query(f"{BEHIND}; CREATE TABLE lost (id serial PRIMARY KEY); ALTER TABLE lost ALTER id DROP DEFAULT")
-    connection = database.connect()
-    cursor = connection.cursor()
+    connections = Connections(database.login())
+    cursor = connections.first.cursor()
 
     def settings() -> list[tuple[str, str]]:
         cursor.execute("SELECT name, setting FROM pg_settings ORDER BY name")
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
     before = settings()
-    server_info(connection)
-    found = survey(cursor, {})
+    server_info(connections.first)
+    found = survey(connections, {})
     options = {"lock_healthy": True, "repair_defaults": True, "test": "none"}
-    assert reset_call(connection, found, options, 500, False)["changed"] is True
+    assert reset_call(connections, found, options, 500, False)["changed"] is True
     assert settings() == before
-    assert connection.info.transaction_status == 0
+    assert connections.first.info.transaction_status == 0
+    connections.close()
+
+
+def test_many_sequences_are_shared_out_over_two_sessions(database: TestDatabase) -> None:
+    database.query(MANY_BEHIND)
+    connections = Connections(database.login())
+    found = survey(connections, {})
+    assert len(connections.every) == 2
+    result = reset(database)
+    assert (result.failed, result["summary"]) == (False, f"{MUCH} sequences: {MUCH} reset.")
+    assert {entry["name"]: entry["after"]["last_value"] for entry in result["sequences"]} == {
+        f"public.t{n}_id_seq": n for n in range(1, MUCH + 1)
+    }
+    assert [sequence.name for sequence, _assessment in found.sequences] == [
+        entry["name"] for entry in result["sequences"]
+    ]
+    connections.close()
+
+
+def test_a_server_without_room_for_a_second_session_is_repaired_over_one(database: TestDatabase) -> None:
+    database.query(MANY_BEHIND)
+    database.query(f"ALTER ROLE {OPERATOR} CONNECTION LIMIT 1", user="postgres")
+    try:
+        run = reset(database)
+    finally:
+        database.query(f"ALTER ROLE {OPERATOR} CONNECTION LIMIT -1", user="postgres")
+    assert (run.failed, run["summary"]) == (False, f"{MUCH} sequences: {MUCH} reset.")
 
 
 def test_a_role_with_hostile_settings_does_not_mislead_it(database: TestDatabase) -> None:

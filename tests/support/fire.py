@@ -22,6 +22,7 @@ from typing import Any
 import psycopg2
 
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import parse_lock_timeout
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_reset import reset
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey import survey
@@ -204,12 +205,11 @@ def _saw(result: dict[str, Any], explicit_id: int) -> bool:
 
 def repair_in_process(database: TestDatabase) -> dict[str, Any]:
     """What the module sequence_reset does, on a connection of its own, without what a process costs."""
-    connection = database.connect()
-    timeout = parse_lock_timeout("500ms", server_info(connection))
-    with connection.cursor() as cursor:
-        found = survey(cursor, OPTIONS)
-    result = reset(connection, found, OPTIONS, timeout, check_mode=False)
-    connection.close()
+    connections = Connections(database.login())
+    timeout = parse_lock_timeout("500ms", server_info(connections.first))
+    found = survey(connections, OPTIONS)
+    result = reset(connections, found, OPTIONS, timeout, check_mode=False)
+    connections.close()
     assert not result.get("failed"), result["msg"]
     return result
 
