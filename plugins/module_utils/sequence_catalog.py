@@ -10,6 +10,7 @@ the extreme in the data) are read in sequence_values.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -29,11 +30,11 @@ LOCKABLE_KINDS = ("r", "p")
 # What is not recognised counts as an expression, whose values are never compared.
 _CALLS_NEXTVAL = ":funcid 1574 "
 _NUMBER_CASTS = "313|314|480|481|714|754|1703|1740|1781|1782"
-_NEXTVAL_ALONE = (
-    rf"^(\{{COERCETODOMAIN :arg |\{{FUNCEXPR :funcid ({_NUMBER_CASTS}) [^{{]*:args \()*"
-    r"\{FUNCEXPR :funcid 1574 [^{]*:args \(\{(CONST|FUNCEXPR :funcid 1079) "
+_NEXTVAL_ALONE = re.compile(
+    rf"(?:\{{COERCETODOMAIN :arg |\{{FUNCEXPR :funcid (?:{_NUMBER_CASTS}) [^{{]*:args \()*"
+    r"\{FUNCEXPR :funcid 1574 [^{]*:args \(\{(?:CONST|FUNCEXPR :funcid 1079) "
 )
-_TEXT_BYTES = r":funcid 1079 [^{]*:args \(\{CONST [^{]*:constvalue \d+ \[ ([-0-9 ]+) \]"
+_TEXT_BYTES = re.compile(r":funcid 1079 [^{]*:args \(\{CONST [^{]*:constvalue \d+ \[ ([-0-9 ]+) \]")
 _VARLENA_HEADER = 4
 
 _USER_SCHEMA = """n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"""
@@ -57,17 +58,16 @@ WHERE c.relpersistence <> 't' AND {_USER_SCHEMA}
 ORDER BY n.nspname, c.relname
 """
 
-# nextval('s'::text) leaves no dependency on the sequence, so the bytes of that text are returned, too.
+# nextval('s'::text) leaves no dependency on the sequence: then the expression alone leads to it.
 _FEEDS = f"""
-WITH RECURSIVE link (sequence, relation, attnum, identity, alone, literal) AS (
-    SELECT d.objid, d.refobjid, d.refobjsubid, true, true, NULL::text
+WITH RECURSIVE link (sequence, relation, attnum, expression) AS (
+    SELECT d.objid, d.refobjid, d.refobjsubid, NULL::text
     FROM pg_catalog.pg_depend d
     JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.objid
     WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
       AND d.deptype = 'i'
     UNION ALL
-    SELECT s.seqrelid, def.adrelid, def.adnum, false, def.adbin::text ~ '{_NEXTVAL_ALONE}',
-           CASE WHEN s.seqrelid IS NULL THEN pg_catalog.substring(def.adbin::text, '{_TEXT_BYTES}') END
+    SELECT s.seqrelid, def.adrelid, def.adnum, def.adbin::text
     FROM pg_catalog.pg_attrdef def
     LEFT JOIN (pg_catalog.pg_depend d JOIN pg_catalog.pg_sequence s
                  ON s.seqrelid = d.refobjid AND d.refclassid = 'pg_catalog.pg_class'::regclass)
@@ -89,8 +89,8 @@ base (type, base) AS (
     UNION ALL
     SELECT b.type, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype = 'd'
 )
-SELECT l.sequence, l.relation, n.nspname, c.relname, c.relkind, a.attname, l.alone, l.literal,
-       CASE WHEN l.identity THEN a.attidentity ELSE '' END,
+SELECT l.sequence, l.relation, n.nspname, c.relname, c.relkind, a.attname, l.expression,
+       CASE WHEN l.expression IS NULL THEN a.attidentity ELSE '' END,
        pg_catalog.format_type(coalesce((SELECT b.base FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.base
                                         WHERE b.type = a.atttypid AND t.typtype <> 'd'), a.atttypid), NULL),
        EXISTS (SELECT FROM pg_catalog.pg_depend o
@@ -103,10 +103,11 @@ SELECT l.sequence, l.relation, n.nspname, c.relname, c.relkind, a.attname, l.alo
        pg_catalog.has_column_privilege(l.relation, a.attnum, 'SELECT'),
        pg_catalog.has_table_privilege(l.relation, p.lock_privileges),
        pg_catalog.row_security_active(l.relation),
-       coalesce((SELECT d.number FROM descendants d WHERE d.ancestor = l.relation), 0),
+       coalesce(d.number, 0),
        (SELECT pg_catalog.array_agg(i.inhparent::bigint) FROM pg_catalog.pg_inherits i WHERE i.inhrelid = l.relation)
 FROM link l
 CROSS JOIN lock_privileges p
+LEFT JOIN descendants d ON d.ancestor = l.relation
 JOIN pg_catalog.pg_class c ON c.oid = l.relation
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = l.relation AND a.attnum = l.attnum
@@ -310,9 +311,9 @@ def read_catalog(cursor: Any) -> SequenceCatalog:
     cursor.execute(_FEEDS)
     codec = psycopg2.extensions.encodings.get(cursor.connection.info.parameter_status("server_encoding"), "utf-8")
     for oid, *facts, owned, indexed, usage, can_select, can_lock, row_security, heirs, parents in cursor.fetchall():
-        relation, schema, table, relkind, column, alone, literal, identity, data_type = facts
-        sequence = by_oid.get(oid) or _by_literal(literal, codec, [schema, *search_path], by_name)
-        kind = _kind(alone, literal, identity, owned)
+        relation, schema, table, relkind, column, expression, identity, data_type = facts
+        sequence = by_oid.get(oid) or _by_literal(expression, codec, [schema, *search_path], by_name)
+        kind = _kind(expression, identity, oid, owned)
         if sequence is not None:
             sequence.columns.append(
                 FedColumn(relation, schema, table, relkind, column, kind, data_type, indexed, usage, can_select,
@@ -339,23 +340,24 @@ def _key(row: tuple[Any, ...], by_oid: dict[int, Sequence]) -> KeyWithoutDefault
     )
 
 
-def _kind(alone: bool, literal: str | None, identity: str, owned: bool) -> str:
-    if identity:
+def _kind(expression: str | None, identity: str, dependency: int | None, owned: bool) -> str:
+    if expression is None:
         return "identity_always" if identity == "a" else "identity_by_default"
-    if not alone:
+    if not _NEXTVAL_ALONE.match(expression):
         return "expression"
-    if literal is not None:
+    if dependency is None:
         return "text_default"
     return "serial" if owned else "default"
 
 
 def _by_literal(
-    literal: str | None, codec: str, schemas: list[str], by_name: dict[tuple[str, str], Sequence]
+    expression: str | None, codec: str, schemas: list[str], by_name: dict[tuple[str, str], Sequence]
 ) -> Sequence | None:
-    """The sequence that a text constant means; the constant is given as its stored bytes, signed decimal numbers."""
+    """The sequence that a text constant means; an expression holds it as its bytes, in signed decimal numbers."""
+    literal = _TEXT_BYTES.search(expression or "")
     if literal is None:
         return None
-    name = bytes(int(number) & 0xFF for number in literal.split())[_VARLENA_HEADER:].decode(codec, "replace")
+    name = bytes(int(number) & 0xFF for number in literal.group(1).split())[_VARLENA_HEADER:].decode(codec, "replace")
     try:
         parts = parse_name(name, "sequence")
     except RollbackError:

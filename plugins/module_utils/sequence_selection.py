@@ -71,8 +71,8 @@ def select(cursor: Any, catalog: SequenceCatalog, options: dict[str, Any]) -> Se
             wanted[kind] += _manifest_names(manifest, kind)
     if not any(wanted.values()) and manifest is None:
         chosen = [sequence for sequence in catalog.sequences if not sequence.extension_member]
-        found = Selection(chosen, catalog.keys_without_default)
-        return _not_empty(found, "no user schema of this database has a sequence")
+        everything = Selection(chosen, catalog.keys_without_default)
+        return _not_empty(everything, "no user schema of this database has a sequence")
 
     schemas = _resolve_schemas(cursor, wanted["schemas"])
     tables, sequences = _resolve_relations(cursor, wanted["tables"], wanted["sequences"])

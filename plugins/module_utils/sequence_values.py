@@ -23,7 +23,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state impo
 #: Shared lock slots that one statement may take, and the share of the server's that it may take at the most: the rest
 #: is the application's.
 LOCK_SLOTS = 600
-SHARE_OF_LOCKS = 20
+SHARE_OF_LOCKS = 10
 
 #: A table that stays locked for longer is reported, not waited for.
 READ_LOCK_TIMEOUT = "500ms"
