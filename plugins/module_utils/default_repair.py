@@ -31,6 +31,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.sequence_repair imp
     tables_fed,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state import Position
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_values import BEGIN_READING
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def repair_defaults(
 def _repair(session: Session, key: KeyWithoutDefault, check_mode: bool) -> DefaultRepair:
     fed = _with_column(key.sequence, key) if key.sequence else None
     if check_mode:
-        session.cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL row_security = off")
+        session.cursor.execute(BEGIN_READING)
     else:
         session.begin(_locks(key, fed), hold_still(fed) if fed else None)
     plan = _with_sequence(session.cursor, key, fed) if fed else _with_identity(session.cursor, key)
@@ -179,14 +180,15 @@ def _with_column(sequence: Sequence, key: KeyWithoutDefault) -> Sequence:
         can_select=True,
         can_lock=True,
         row_security=False,
+        digits=None,
         descendants=0,
         parents=[],
     )
     return replace(sequence, columns=[*sequence.columns, column])
 
 
-def _give_up(session: Session, key: KeyWithoutDefault) -> DefaultRepair:
+def _give_up(session: Session, key: KeyWithoutDefault, attempts: int) -> DefaultRepair:
     relations = [key.relation]
     if key.sequence:
         relations += [key.sequence.oid, *(column.relation for column in key.sequence.columns)]
-    return DefaultRepair("failed", gave_up(session, relations, NOBODY))
+    return DefaultRepair("failed", gave_up(session, relations, NOBODY, attempts))

@@ -36,8 +36,8 @@ IDLE_TIMEOUT = "10s"
 
 NOT_TRIED = "It was not tried: the connection was lost before."
 
-_DURATION = re.compile(r"\s*(\d+)\s*(ms|s|min)\s*\Z")
-_MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000}
+_DURATION = re.compile(r"\s*(\d+)\s*(ms|s)\s*\Z")
+_MILLISECONDS = {"ms": 1, "s": 1000}
 
 Work = TypeVar("Work")
 Outcome = TypeVar("Outcome")
@@ -65,7 +65,7 @@ def parse_lock_timeout(text: str, server: ServerInfo) -> int:
     if not 0 < milliseconds < server.deadlock_timeout_ms:
         raise RollbackError(
             "lock_timeout_invalid",
-            f"The lock timeout {text!r} is not between 1ms and the server's deadlock_timeout"
+            f"The lock timeout {text!r} is not a time with its unit between 1ms and the server's deadlock_timeout"
             f" ({server.deadlock_timeout_ms}ms).",
             "Give a number with ms or s, for example 500ms; nothing was done.",
         )
@@ -163,6 +163,8 @@ class Session:
 def _reason(error: Exception) -> str:
     if isinstance(error, (pg_errors.UndefinedTable, pg_errors.UndefinedColumn, pg_errors.InvalidSchemaName)):
         return "It was dropped or renamed meanwhile. Run it again."
+    if isinstance(error, pg_errors.LockNotAvailable):
+        return "Another session keeps it locked. Run it again when that session's transaction has ended."
     if isinstance(error, pg_errors.QueryCanceled):
         return (
             f"Reading its data was ended ({server_message(error)}). An index on the column makes it quick; else give"
@@ -175,14 +177,15 @@ def in_rounds(
     sessions: list[Session],
     pending: list[Work],
     attempt: Callable[[Session, Work], Outcome],
-    give_up: Callable[[Session, Work], Outcome],
+    give_up: Callable[[Session, Work, int], Outcome],
 ) -> list[tuple[Work, Outcome]]:
     """Attempt everything; what is locked gets another round after a pause that grows and is jittered, ROUNDS in all.
 
     Going round, instead of insisting on the first, lets one long transaction delay only its own tables.
 
     :param attempt: raises LockNotObtainedError or SessionLostError.
-    :param give_up: makes the outcome of what was still locked in the last round, or of what no session was left for.
+    :param give_up: makes the outcome of what was still locked in the last round, or of what no session was left for;
+        it is given the number of attempts.
     """
     done: list[tuple[Work, Outcome]] = []
     waited: list[float] = []
@@ -213,7 +216,7 @@ def in_rounds(
         if round_number < ROUNDS - 1:
             time.sleep(min(LONGEST_PAUSE, 0.1 * 2**round_number) * random.uniform(0.5, 1.5))
     session = next((session for session in sessions if not session.lost()), sessions[0])
-    return done + [(work, give_up(session, work)) for work in pending]
+    return done + [(work, give_up(session, work, round_number + 1)) for work in pending]
 
 
 # Modes that stand in the way of SHARE ROW EXCLUSIVE; for ACCESS EXCLUSIVE every mode does.
@@ -251,7 +254,7 @@ ORDER BY 1
 """
 
 
-def gave_up(session: Session, relations: list[int], mode: str) -> str:
+def gave_up(session: Session, relations: list[int], mode: str, attempts: int) -> str:
     """The sentence for a lock that was not obtained in all rounds, with its holders' names, or for a lost session.
 
     A role that is not a superuser is shown process id, user and application name only.
@@ -265,7 +268,7 @@ def gave_up(session: Session, relations: list[int], mode: str) -> str:
         holders = []
     who = f"It is held by {', '.join(holders)}." if holders else "Its holder is gone by now."
     return (
-        f"No lock in {ROUNDS} attempts of {session.lock_timeout_ms} ms each. {who}"
+        f"No lock in {attempts} attempts of {session.lock_timeout_ms} ms each. {who}"
         " Run it again when that transaction has ended; nothing is ended for you."
     )
 

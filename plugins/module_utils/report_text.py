@@ -66,7 +66,7 @@ def summary(report: dict[str, Any], path: str | None) -> str:
     notes = [note for note in _notes(rows) + _columns(report) if note not in told]
     for note in notes[:TERMINAL_ROWS]:
         lines += _wrapped(note, "  - ")
-    more = max(len(rows), len(notes)) - TERMINAL_ROWS
+    more = sum(max(len(each) - TERMINAL_ROWS, 0) for each in (rows, notes))
     if more > 0:
         lines.append(f"  … and {more} more in report.md")
     lines += ["", *_wrapped(_next(report), "  Next: ")]
@@ -100,8 +100,8 @@ def _next(report: dict[str, Any]) -> str:
 
     changed = "Try the inserts that failed. report.md and report.json say how to put the state before back."
     by_verdict = {
-        "failed": f"Do what the message of {names('failed')} says, then run the same command again;"
-        " what is already done stays done and is not repeated.",
+        "failed": f"Do what is said above of {names('failed')}, then run the same command again"
+        + ("." if report["check_mode"] else "; what is already done stays done and is not repeated."),
         "refused": "Nothing was done by the refused step. Remove the reason it names, then run the same command again.",
         "degraded": "Look at the degraded step: it was done, but not everything is as it should be.",
         "incomplete": f"Not everything was checked: {names('skipped')} did not run.",
@@ -132,7 +132,7 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
     """What the table has no room for: why a sequence was not repaired, and warnings."""
     notes = []
     for row in rows:
-        if row.get("action") in ("failed", "refused", "none") and row.get("message"):
+        if row.get("message"):
             notes.append(f"{row.get('name')}: {row['message']}")
         notes += [f"{row.get('name')}: {warning}" for warning in row.get("warnings") or []]
     return notes

@@ -89,22 +89,24 @@ base (type, base) AS (
     UNION ALL
     SELECT b.type, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype = 'd'
 )
-SELECT l.sequence, l.relation, n.nspname, c.relname, c.relkind, a.attname, l.expression,
-       CASE WHEN l.expression IS NULL THEN a.attidentity ELSE '' END,
-       pg_catalog.format_type(coalesce((SELECT b.base FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.base
-                                        WHERE b.type = a.atttypid AND t.typtype <> 'd'), a.atttypid), NULL),
+SELECT l.sequence, l.expression, CASE WHEN l.expression IS NULL THEN a.attidentity ELSE '' END,
        EXISTS (SELECT FROM pg_catalog.pg_depend o
                WHERE o.classid = 'pg_catalog.pg_class'::regclass AND o.objid = l.sequence AND o.deptype = 'a'
                  AND o.refclassid = 'pg_catalog.pg_class'::regclass AND o.refobjid = l.relation
                  AND o.refobjsubid = l.attnum),
+       l.relation, n.nspname, c.relname, c.relkind, a.attname,
+       pg_catalog.format_type(coalesce((SELECT b.base FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.base
+                                        WHERE b.type = a.atttypid AND t.typtype <> 'd'), a.atttypid), NULL),
        EXISTS (SELECT FROM pg_catalog.pg_index i
                WHERE i.indrelid = l.relation AND i.indkey[0] = l.attnum AND i.indisvalid AND i.indpred IS NULL),
        pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
        pg_catalog.has_column_privilege(l.relation, a.attnum, 'SELECT'),
        pg_catalog.has_table_privilege(l.relation, p.lock_privileges),
        pg_catalog.row_security_active(l.relation),
+       CASE WHEN a.atttypid = 'pg_catalog.numeric'::regtype AND a.atttypmod >= 4
+            THEN ((a.atttypmod - 4) >> 16) - ((a.atttypmod - 4) & 2047) END,
        coalesce(d.number, 0),
-       (SELECT pg_catalog.array_agg(i.inhparent::bigint) FROM pg_catalog.pg_inherits i WHERE i.inhrelid = l.relation)
+       ARRAY (SELECT i.inhparent::bigint FROM pg_catalog.pg_inherits i WHERE i.inhrelid = l.relation)
 FROM link l
 CROSS JOIN lock_privileges p
 LEFT JOIN descendants d ON d.ancestor = l.relation
@@ -117,7 +119,7 @@ ORDER BY n.nspname, c.relname, a.attnum
 
 # Partitions are left out: rows reach them through the root, and on 15 and 16 they have no identity of their own.
 _KEYS_WITHOUT_DEFAULT = f"""
-SELECT c.oid, n.nspname, c.relname, a.attname, pg_catalog.format_type(a.atttypid, NULL),
+SELECT c.oid, n.nspname, c.relname, a.attname, pg_catalog.format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL),
        (SELECT d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_sequence s ON s.seqrelid = d.objid
         WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
           AND d.refobjid = c.oid AND d.refobjsubid = a.attnum AND d.deptype = 'a'
@@ -138,9 +140,11 @@ FROM pg_catalog.pg_constraint k
 JOIN pg_catalog.pg_class c ON c.oid = k.conrelid AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (k.conkey)
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE k.contype = 'p' AND c.relpersistence <> 't' AND {_USER_SCHEMA} AND {_NOT_EXTENSION.format(oid="c.oid")}
-  AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
-  AND a.atttypid IN ('pg_catalog.int2'::regtype, 'pg_catalog.int4'::regtype, 'pg_catalog.int8'::regtype)
+  AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND t.typdefault IS NULL
+  AND coalesce(nullif(t.typbasetype, 0), t.oid)
+      IN ('pg_catalog.int2'::regtype, 'pg_catalog.int4'::regtype, 'pg_catalog.int8'::regtype)
 ORDER BY n.nspname, c.relname, a.attnum
 """
 
@@ -153,22 +157,24 @@ class FedColumn:
         ``text_default`` (nextval('name'), no dependency in the catalogs) or ``expression`` (more than nextval alone).
     :ivar data_type: the type below any domain.
     :ivar indexed: a valid index begins with the column, so its extreme is found without reading the table.
+    :ivar digits: before the decimal point, of a numeric(precision, scale); None for others.
     :ivar descendants: partitions and inheritance children, which are read and locked with the table.
     :ivar covered: a parent fed by the same sequence is read with its children, this one among them.
     """
 
+    kind: str
     relation: int
     schema: str
     table: str
     relkind: str
     column: str
-    kind: str
     data_type: str
     indexed: bool
     schema_usage: bool
     can_select: bool
     can_lock: bool
     row_security: bool
+    digits: int | None
     descendants: int
     parents: list[int]
     covered: bool = False
@@ -180,6 +186,11 @@ class FedColumn:
     @property
     def name(self) -> str:
         return quote_name(self.schema, self.table, self.column)
+
+    @cached_property
+    def highest(self) -> int | None:
+        """The largest value that the column holds; None if it has no limit worth the name."""
+        return 10**self.digits - 1 if self.digits is not None else COMPARABLE_TYPES[self.data_type]
 
     @cached_property
     def comparable(self) -> bool:
@@ -232,7 +243,7 @@ class Sequence:
         missing = list(self.missing_to_read)
         if not self.owned_by_us:
             # Without it nothing keeps another session from drawing ids in the middle of a repair.
-            missing.append(f"ownership of sequence {self.name}")
+            missing.append(f"membership in the owner of sequence {self.name}")
         elif not self.can_update:
             missing.append(f"UPDATE on sequence {self.name}")
         missing += [f"UPDATE on table {column.table_name}" for column in self.compared_columns if not column.can_lock]
@@ -310,15 +321,12 @@ def read_catalog(cursor: Any) -> SequenceCatalog:
     search_path = [schema for (schema,) in cursor.fetchall()]
     cursor.execute(_FEEDS)
     codec = psycopg2.extensions.encodings.get(cursor.connection.info.parameter_status("server_encoding"), "utf-8")
-    for oid, *facts, owned, indexed, usage, can_select, can_lock, row_security, heirs, parents in cursor.fetchall():
-        relation, schema, table, relkind, column, expression, identity, data_type = facts
+    for oid, expression, identity, owned, *facts in cursor.fetchall():
+        schema = facts[1]
         sequence = by_oid.get(oid) or _by_literal(expression, codec, [schema, *search_path], by_name)
         kind = _kind(expression, identity, oid, owned)
         if sequence is not None:
-            sequence.columns.append(
-                FedColumn(relation, schema, table, relkind, column, kind, data_type, indexed, usage, can_select,
-                          can_lock, row_security, heirs, parents or [])
-            )
+            sequence.columns.append(FedColumn(kind, *facts))
     for sequence in by_oid.values():
         fed = {(column.relation, column.column) for column in sequence.columns if column.comparable}
         for column in sequence.columns:

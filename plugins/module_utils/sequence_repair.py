@@ -105,7 +105,7 @@ def _repair(session: Session, sequence: Sequence) -> Repair:
     return Repair("reset", "", before, before.target, undo)
 
 
-def _give_up(session: Session, work: tuple[Sequence, Assessment]) -> Repair:
+def _give_up(session: Session, work: tuple[Sequence, Assessment], attempts: int) -> Repair:
     sequence, first = work
     relations = [sequence.oid, *(column.relation for column in sequence.columns)]
-    return Repair("failed", gave_up(session, relations, NO_WRITERS), first)
+    return Repair("failed", gave_up(session, relations, NO_WRITERS, attempts), first)

@@ -19,8 +19,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.sequence_repair imp
     set_statement,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state import (
+    NEAR_LIMIT_PERCENT,
     Assessment,
     Position,
+    bounds,
     describe,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey import Survey, describe_key
@@ -40,8 +42,14 @@ def reset(
     :param options: ``lock_healthy``, ``repair_defaults`` and ``test``, as sequence_reset documents them.
     :returns: what sequence_reset documents.
     """
-    chosen = [(sequence, first) for sequence, first in found.sequences if _worth_a_lock(sequence, first, options)]
     keys = [key for key in found.keys_without_default if options["repair_defaults"] and _repairable(key, found)]
+    # A sequence that a column gets back is set together with the default, and only then.
+    given_back = {key.sequence.oid for key in keys if key.sequence}
+    chosen = [
+        (sequence, first)
+        for sequence, first in found.sequences
+        if _worth_a_lock(sequence, first, options) and sequence.oid not in given_back
+    ]
     if check_mode:
         with connections.first.cursor() as cursor:
             repaired = [(sequence, _predict(cursor, sequence, first)) for sequence, first in chosen]
@@ -54,7 +62,7 @@ def reset(
     listed = []
     for sequence, first in found.sequences:
         repair = by_oid.get(sequence.oid) or _left_alone(sequence, first)
-        if repair.action != "none" or repair.before.state not in HEALTHY:
+        if (repair.action != "none" or repair.before.state not in HEALTHY) and sequence.oid not in given_back:
             entry = _entry(sequence, repair)
             if options["test"] == "nextval" and repair.action == "reset":
                 _draw_an_id(connections, sequence, entry, lock_timeout_ms)
@@ -75,7 +83,7 @@ def _left_alone(sequence: Sequence, first: Assessment) -> Repair:
     if first.state == "exhausted":
         return Repair("refused", first.message, first)
     if first.state == "unreadable" and sequence.missing_to_read:
-        return Repair("failed", first.message, first)
+        return Repair("failed", f"Missing privilege: {'; '.join(sequence.missing_to_repair)}.", first)
     return Repair("none", first.message, first)
 
 
@@ -109,7 +117,8 @@ def _position(position: Position | None, sequence: Sequence | None) -> dict[str,
 def _entry(sequence: Sequence, repair: Repair) -> dict[str, Any]:
     described = describe(sequence, repair.before)
     return {
-        **{key: described[key] for key in ("name", "state", "columns", "extreme", "percent_used", "warnings")},
+        **{key: described[key] for key in ("name", "state", "columns", "extreme", "percent_used")},
+        "warnings": [*described["warnings"], *_soon_exhausted(repair)],
         "action": repair.action,
         "message": repair.message,
         "before": _position(repair.before.position, sequence),
@@ -118,8 +127,19 @@ def _entry(sequence: Sequence, repair: Repair) -> dict[str, Any]:
     }
 
 
+def _soon_exhausted(repair: Repair) -> list[str]:
+    used = repair.before.percent_used
+    if repair.after is None or used is None or used < NEAR_LIMIT_PERCENT:
+        return []
+    return [f"{used} % of its range is used: give its column and the sequence a larger type before it ends."]
+
+
 def _draw_an_id(connections: Connections, sequence: Sequence, entry: dict[str, Any], lock_timeout_ms: int) -> None:
     """The test that burns an id: the next value must lie beyond the data."""
+    low, high = bounds(sequence)
+    if not low <= entry["after"]["next_value"] + sequence.increment <= high:
+        entry["message"] = "It was not tested: the test would have taken the last id."
+        return
     connection = connections.usable()
     if connection is None:
         entry.update(action="failed", message="It was set, but not tested: the connection was lost.")
@@ -139,6 +159,7 @@ def _draw_an_id(connections: Connections, sequence: Sequence, entry: dict[str, A
         entry.update(action="failed", message=f"It was set, but the test could not draw an id: {problem}")
         return
     entry["tested_value"] = value
+    entry["after"] = _position(Position(value, True), sequence)
     entry["message"] = f"The test took the id {value}, which no row will have."
     if (value - entry["extreme"]) * sequence.increment <= 0:
         entry["action"] = "failed"

@@ -178,6 +178,7 @@ def _unknown(kind: str, text: str, known: Iterable[str]) -> RollbackError:
     hint = f"Did you mean {by_letters[near[0]]}?" if near else f"Check the {kind} names asked for."
     return RollbackError(
         "object_unknown",
+        f"This database has no user schema {text}." if kind == "schema" else
         f"This database has no {kind} {text} in a user schema.",
         f"{hint} Names are read as SQL reads them: upper case needs double quotes. Nothing was done.",
     )

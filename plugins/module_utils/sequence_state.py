@@ -9,10 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import (
-    COMPARABLE_TYPES,
-    Sequence,
-)
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import Sequence
 
 #: From this share of the range on, a sequence is ``near_limit``.
 NEAR_LIMIT_PERCENT = 80
@@ -56,7 +53,7 @@ class Assessment:
 
 def bounds(sequence: Sequence) -> tuple[int, int]:
     """The lowest and highest value that both the sequence and every column it feeds can hold."""
-    limits = [COMPARABLE_TYPES[column.data_type] for column in sequence.columns if column.comparable]
+    limits = [column.highest for column in sequence.columns if column.comparable]
     highest = [limit for limit in limits if limit is not None]
     return (
         max([sequence.min_value, *(-limit - 1 for limit in highest)]),
@@ -163,6 +160,6 @@ def warnings(sequence: Sequence) -> list[str]:
             found.append(f"{column.name} looks the sequence up by name, so another search_path may mean another one.")
         if not column.indexed and column in sequence.compared_columns:
             found.append(f"{column.name} has no index, so the whole table is read to find its extreme.")
-        elif not column.comparable:
+        elif not column.comparable and sequence.compared_columns:
             found.append(f"The values of {column.name} cannot be compared with the sequence.")
     return found

@@ -28,7 +28,7 @@ SHARE_OF_LOCKS = 10
 #: A table that stays locked for longer is reported, not waited for.
 READ_LOCK_TIMEOUT = "500ms"
 
-_BEGIN = (
+BEGIN_READING = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL row_security = off;"
     f" SET LOCAL lock_timeout = '{READ_LOCK_TIMEOUT}';"
 )
@@ -141,7 +141,7 @@ def _read_batch(cursor: Any, batch: list[Sequence]) -> dict[int, Assessment]:
 def _read(cursor: Any, batch: list[Sequence]) -> dict[int, Assessment]:
     """Sequences are read after the statement's snapshot was taken, so they are never older than the data."""
     queries = [sql.Composed([_SELECT, *_extreme(sequence)]).as_string(cursor) for sequence in batch]
-    cursor.execute(_BEGIN + _READ_EXTREMES, (queries, [sequence.oid for sequence in batch]))
+    cursor.execute(BEGIN_READING + _READ_EXTREMES, (queries, [sequence.oid for sequence in batch]))
     rows = cursor.fetchall()
     not_called = [sequence for sequence, (_document, last) in zip(batch, rows, strict=True) if last is None]
     starts = _read_positions(cursor, not_called) if not_called else {}

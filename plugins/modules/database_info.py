@@ -81,7 +81,8 @@ summary:
 code:
   description:
     - What went wrong, in one stable word.
-    - V(psycopg2_missing), V(connection_failed), V(version_unsupported), V(standby) or V(database_error).
+    - V(psycopg2_missing), V(connection_failed), V(connection_string), V(version_unsupported), V(standby),
+      V(database_error) or V(defect).
   type: str
   returned: failure
   sample: standby

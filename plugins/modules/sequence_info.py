@@ -169,6 +169,13 @@ columns_without_default:
     message:
       description: The finding in words.
       type: str
+code:
+  description:
+    - Stable code of the error. V(connection_failed), V(connection_string), V(psycopg2_missing), V(version_unsupported),
+      V(name_invalid), V(object_unknown), V(object_ambiguous), V(extension_member), V(manifest_invalid),
+      V(selection_empty), V(database_error), V(defect).
+  returned: failure
+  type: str
 counts:
   description: Number of sequences in each state that occurs.
   returned: success

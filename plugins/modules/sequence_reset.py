@@ -34,7 +34,7 @@ options:
     default: forward
   lock_timeout:
     description:
-      - How long an attempt waits for its locks, all together, with C(ms), C(s) or C(min).
+      - How long an attempt waits for its locks, all together, with C(ms) or C(s).
       - There are up to 8 attempts, with pauses of 0.05 to 3 seconds between them, in which other sequences have their
         turn; fewer when more than a minute was waited in vain. Then the result names who holds the lock.
       - Must be above zero and below the server's C(deadlock_timeout) (1 s unless configured).
@@ -96,7 +96,7 @@ summary:
   description: What was done, in one sentence.
   returned: when the database was read
   type: str
-  sample: "12 sequences: 2 reset, 10 left alone."
+  sample: "12 sequences: 2 reset, 10 healthy."
 status:
   description: V(ok), V(changed) (in check mode, would change), or V(failed) if anything could not be done.
   returned: when the database was read
@@ -132,10 +132,10 @@ sequences:
       description: Where it was set, or would be, likewise. Null if it was not set.
       type: dict
     extreme:
-      description: Highest value in the data, lowest for a descending sequence.
+      description: Highest value in the data, lowest for a descending sequence. Null without rows or comparison.
       type: int
     percent_used:
-      description: Percent used of the smaller of its own and its columns' range.
+      description: Percent used of the smaller of its own and its columns' range. Null without comparison.
       type: float
     columns:
       description: The columns it feeds, as in M(pgops.rollback.sequence_info).
@@ -184,7 +184,8 @@ columns_without_default:
       description: The SQL statements that take the repair back, or null.
       type: str
 code:
-  description: Stable code of the error, when nothing was attempted.
+  description:
+    - Stable code of the error, as in M(pgops.rollback.sequence_info), or V(lock_timeout_invalid) or V(standby).
   returned: failure before anything was attempted
   type: str
   sample: selection_empty

@@ -146,7 +146,7 @@ def test_a_failed_preflight_is_one_sentence_with_the_remedy(database: TestDataba
     assert "Traceback" not in output(done)
     written = report(tmp_path, "db1")
     assert steps(written) == {"preflight": "failed", "sequence": "skipped"}
-    assert "Next: Do what the message of preflight says" in done.stdout
+    assert "Next: Do what is said above of preflight" in done.stdout
 
 
 def test_a_python_without_psycopg2_is_named(directory: Path, tmp_path: Path) -> None:

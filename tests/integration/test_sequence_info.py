@@ -412,6 +412,7 @@ def test_keys_that_lost_their_default(database: TestDatabase) -> None:
         CREATE TABLE extension_of (id int PRIMARY KEY REFERENCES healthy);
         CREATE TABLE lines (id int REFERENCES healthy, line int, PRIMARY KEY (id, line));
         CREATE TABLE by_code (code text PRIMARY KEY);
+        CREATE DOMAIN posint AS int CHECK (VALUE > 0); CREATE TABLE in_domain (id posint PRIMARY KEY);
         CREATE TABLE parted (id bigint GENERATED ALWAYS AS IDENTITY, at int, PRIMARY KEY (id, at))
           PARTITION BY LIST (at);
         CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
@@ -422,6 +423,7 @@ def test_keys_that_lost_their_default(database: TestDatabase) -> None:
         ("public.lost.id", "failed", "public.lost_id_seq"),
         ("public.renamed.id", "warned", "public.renamed_id_seq"),
         ("public.identity.id", "warned", None),
+        ("public.in_domain.id", "warned", None),
     }
     assert run.states()["public.lost_id_seq"] == "unfed"
     # The table brings its lost sequence with it.

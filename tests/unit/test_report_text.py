@@ -106,6 +106,12 @@ def test_the_way_back_of_a_repaired_default_is_in_the_report() -> None:
     assert "## How to put the state before back\n\n    ALTER TABLE a.t …;" in text
 
 
+def test_an_id_that_the_test_took_is_told() -> None:
+    made = report([sequence("a.s", action="reset", message="The test took the id 8, which no row will have.")])
+    for text in (summary(made, None), markdown(made)):
+        assert "The test took the id 8" in text
+
+
 def test_warnings_and_columns_without_default_are_told() -> None:
     made = report(
         [sequence("a.s", warnings=["CACHE is 10."])],
@@ -153,7 +159,7 @@ def test_a_name_cannot_forge_the_report() -> None:
 @pytest.mark.parametrize(
     ("result", "check_mode", "words"),
     [
-        ({"failed": True, "msg": "No."}, False, "Do what the message of sequence says"),
+        ({"failed": True, "msg": "No."}, False, "Do what is said above of sequence"),
         ({"failed": True, "msg": "No.", "code": "standby"}, False, "Remove the reason"),
         ({"skipped": True, "msg": "not built yet"}, False, "Not everything was checked: sequence did not run."),
         ({"status": "degraded", "msg": "2 of 3."}, False, "Look at the degraded step"),
