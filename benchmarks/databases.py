@@ -64,4 +64,3 @@ class SampleApplication:
 
 def _script(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
-

@@ -25,7 +25,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._task.args.setdefault("operator", _operator())
-        _, params = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        _validation, params = self.validate_argument_spec(argument_spec=ARGUMENTS)
         params["results"] = _resolved(params["results"], task_vars or {})
         if self._connection.transport == "local":
             # This process is on the host, so the module's third of a second can be saved.

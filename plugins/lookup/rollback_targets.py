@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: rollback_targets
-author: The pgops.rollback authors
+author: The pgops.rollback authors (@pgops)
 version_added: 0.1.0
 short_description: The host pattern of a play, refused when the run would silently do nothing
 description:

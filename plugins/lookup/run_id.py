@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: run_id
-author: The pgops.rollback authors
+author: The pgops.rollback authors (@pgops)
 version_added: 0.1.0
 short_description: A name for a run, that can name a directory
 description:

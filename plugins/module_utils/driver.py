@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+__all__ = ["pg_errors", "psycopg2", "sql"]
+
 psycopg2: Any
 sql: Any
 pg_errors: Any

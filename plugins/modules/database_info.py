@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: database_info
-author: The pgops.rollback authors
+author: The pgops.rollback authors (@pgops)
 version_added: 0.1.0
 short_description: What answers at the other end of a database connection
 description:

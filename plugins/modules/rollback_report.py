@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: rollback_report
-author: The pgops.rollback authors
+author: The pgops.rollback authors (@pgops)
 version_added: 0.1.0
 short_description: Write the evidence of a run, and show it
 description:

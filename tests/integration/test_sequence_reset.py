@@ -584,7 +584,7 @@ def test_a_read_that_is_ended_is_not_taken_for_a_lock(database: TestDatabase) ->
 
 def test_the_locks_of_an_attempt_share_one_timeout(database: TestDatabase) -> None:
     database.query("CREATE TABLE t (id serial); CREATE TABLE u (id int)")
-    holders = [database.connect() for _ in range(2)]
+    holders = [database.connect(), database.connect()]
     holders[0].cursor().execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
     holders[1].cursor().execute("BEGIN; LOCK TABLE u IN ACCESS EXCLUSIVE MODE")
     threading.Timer(0.3, holders[0].cursor().execute, ["ROLLBACK"]).start()

@@ -67,7 +67,7 @@ class Writers:
 
     def __init__(self, database: TestDatabase, statement: str) -> None:
         self._stop = _FORK.Event()
-        self._counts = [_FORK.RawValue("Q", 0) for _ in range(WRITERS)]
+        self._counts = [_FORK.RawValue("Q", 0) for _number in range(WRITERS)]
         self._writers = [Forked(partial(_write, database, statement, count, self._stop)) for count in self._counts]
         self.duplicates = 0
         self.ids: list[list[int]] = []
