@@ -149,8 +149,24 @@ ORDER BY n.nspname, c.relname, a.attnum
 """
 
 
+class _Column:
+    """How a column and its table are written."""
+
+    schema: str
+    table: str
+    column: str
+
+    @property
+    def table_name(self) -> str:
+        return quote_name(self.schema, self.table)
+
+    @property
+    def name(self) -> str:
+        return quote_name(self.schema, self.table, self.column)
+
+
 @dataclass
-class FedColumn:
+class FedColumn(_Column):
     """A column that takes its value from a sequence.
 
     :ivar kind: ``serial`` (the column owns the sequence), ``identity_always``, ``identity_by_default``, ``default``,
@@ -178,14 +194,6 @@ class FedColumn:
     descendants: int
     parents: list[int]
     covered: bool = False
-
-    @property
-    def table_name(self) -> str:
-        return quote_name(self.schema, self.table)
-
-    @property
-    def name(self) -> str:
-        return quote_name(self.schema, self.table, self.column)
 
     @cached_property
     def highest(self) -> int | None:
@@ -256,7 +264,7 @@ class Sequence:
 
 
 @dataclass(frozen=True)
-class KeyWithoutDefault:
+class KeyWithoutDefault(_Column):
     """A NOT NULL integer column of a primary key with neither default nor identity.
 
     :ivar sequence: the sequence that still exists for it (owned by it, or of the conventional name), or None.
@@ -287,14 +295,6 @@ class KeyWithoutDefault:
     @property
     def schema_name(self) -> str:
         return quote_name(self.schema)
-
-    @property
-    def table_name(self) -> str:
-        return quote_name(self.schema, self.table)
-
-    @property
-    def name(self) -> str:
-        return quote_name(self.schema, self.table, self.column)
 
 
 @dataclass
