@@ -67,7 +67,8 @@ def reset(
             if options["test"] == "nextval" and repair.action == "reset":
                 _draw_an_id(connections, sequence, entry, lock_timeout_ms)
             listed.append(entry)
-    return _result(found, listed, _columns(found, {key.name: repair for key, repair in defaults}))
+    columns = _columns(found, {key.name: repair for key, repair in defaults})
+    return _result(found, listed, columns, sum(sequence.oid in given_back for sequence, _first in found.sequences))
 
 
 def _worth_a_lock(sequence: Sequence, first: Assessment, options: dict[str, Any]) -> bool:
@@ -179,12 +180,15 @@ def _columns(found: Survey, defaults: dict[str, DefaultRepair]) -> list[dict[str
     return columns
 
 
-def _result(found: Survey, listed: list[dict[str, Any]], columns: list[dict[str, Any]]) -> dict[str, Any]:
+def _result(
+    found: Survey, listed: list[dict[str, Any]], columns: list[dict[str, Any]], given_back: int
+) -> dict[str, Any]:
     actions = Counter(entry["action"] for entry in listed)
     statuses = Counter(column["status"] for column in columns)
     failures = [f"{entry['name']}: {entry['message']}" for entry in listed if entry["action"] in ("failed", "refused")]
     failures += [f"{column['column']}: {column['message']}" for column in columns if column["status"] == "failed"]
-    summary = _summary(len(found.sequences), actions, statuses)
+    healthy = len(found.sequences) - len(listed) - given_back
+    summary = _summary(len(found.sequences), healthy, actions, statuses)
     changes = actions["reset"] + actions["would_reset"] + statuses["repaired"] + statuses["would_repair"]
     result: dict[str, Any] = {
         "status": "failed" if failures else "changed" if changes else "ok",
@@ -202,7 +206,7 @@ def _result(found: Survey, listed: list[dict[str, Any]], columns: list[dict[str,
     return result
 
 
-def _summary(total: int, actions: Counter[str], statuses: Counter[str]) -> str:
+def _summary(total: int, healthy: int, actions: Counter[str], statuses: Counter[str]) -> str:
     parts = [
         f"{actions[action]} {words}"
         for action, words in (
@@ -213,9 +217,8 @@ def _summary(total: int, actions: Counter[str], statuses: Counter[str]) -> str:
         )
         if actions[action]
     ]
-    untouched = total - sum(actions[action] for action in ("reset", "would_reset", "refused", "failed"))
-    if untouched > actions["none"]:
-        parts.append(f"{untouched - actions['none']} healthy")
+    if healthy:
+        parts.append(f"{healthy} healthy")
     if actions["none"]:
         parts.append(f"{actions['none']} to look at")
     parts += [

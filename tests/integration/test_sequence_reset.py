@@ -374,6 +374,7 @@ def test_a_sequence_that_is_given_back_is_set_once_and_its_undo_is_whole(databas
     predicted = reset(database, check=True, repair_defaults=True)
     run = reset(database, repair_defaults=True)
     assert run["sequences"] == predicted["sequences"] == []
+    assert run["summary"] == "1 sequence: 1 key column repaired."
     (column,) = run["columns_without_default"]
     assert {**predicted["columns_without_default"][0], "status": "repaired"} == column
     assert position(database) == (70, True)
@@ -385,9 +386,12 @@ def test_a_prediction_waits_for_no_lock(database: TestDatabase) -> None:
     database.query("CREATE TABLE t (id serial PRIMARY KEY); ALTER TABLE t ALTER id DROP DEFAULT")
     holder = database.connect()
     holder.cursor().execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+    begun = time.monotonic()
     run = reset(database, check=True, repair_defaults=True)
     assert run.failed
     assert "keeps it locked" in run["msg"]
+    # One attempt of 500 ms, and the start of a process.
+    assert time.monotonic() - begun < 6
 
 
 def test_a_lost_default_fails_the_run_until_it_is_repaired(database: TestDatabase) -> None:
