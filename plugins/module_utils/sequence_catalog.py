@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections, share_out
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
@@ -147,6 +148,10 @@ WHERE k.contype = 'p' AND c.relpersistence <> 't' AND {_USER_SCHEMA} AND {_NOT_E
       IN ('pg_catalog.int2'::regtype, 'pg_catalog.int4'::regtype, 'pg_catalog.int8'::regtype)
 ORDER BY n.nspname, c.relname, a.attnum
 """
+
+# nextval('name') is looked up at run time in the search_path of whoever inserts. The table's own schema is the best
+# guess there is, then our search_path.
+_SEARCH_PATH = "SELECT pg_catalog.unnest(pg_catalog.current_schemas(false))"
 
 
 class _Column:
@@ -310,18 +315,23 @@ def lock_slots(sequence: Sequence) -> int:
     return 1 + sum(3 * (1 + column.descendants) for column in sequence.compared_columns)
 
 
-def read_catalog(cursor: Any) -> SequenceCatalog:
-    """Read every sequence of the user schemas with what it feeds. Temporary objects do not count."""
-    cursor.execute(_SEQUENCES)
-    by_oid = {row[0]: Sequence(*row) for row in cursor.fetchall()}
+def read_catalog(connections: Connections) -> SequenceCatalog:
+    """Read every sequence of the user schemas with what it feeds. Temporary objects do not count.
+
+    Many sequences are worth a second session already here, for the half that does not wait for the other.
+    """
+    with connections.first.cursor() as cursor:
+        cursor.execute("SELECT pg_catalog.count(*) FROM pg_catalog.pg_sequence")
+        connections.expect(cursor.fetchone()[0])
+        codec = psycopg2.extensions.encodings.get(cursor.connection.info.parameter_status("server_encoding"), "utf-8")
+    cursors = [connection.cursor() for connection in connections.every]
+    feeds, sequences, keys, schemas = share_out(
+        cursors, [_FEEDS, _SEQUENCES, _KEYS_WITHOUT_DEFAULT, _SEARCH_PATH], _rows
+    )
+    by_oid = {row[0]: Sequence(*row) for row in sequences}
     by_name = {(sequence.schema, sequence.sequence): sequence for sequence in by_oid.values()}
-    # nextval('name') is looked up at run time in the search_path of whoever inserts. The table's own schema is the best
-    # guess there is, then our search_path.
-    cursor.execute("SELECT pg_catalog.unnest(pg_catalog.current_schemas(false))")
-    search_path = [schema for (schema,) in cursor.fetchall()]
-    cursor.execute(_FEEDS)
-    codec = psycopg2.extensions.encodings.get(cursor.connection.info.parameter_status("server_encoding"), "utf-8")
-    for oid, expression, identity, owned, *facts in cursor.fetchall():
+    search_path = [schema for (schema,) in schemas]
+    for oid, expression, identity, owned, *facts in feeds:
         schema = facts[1]
         sequence = by_oid.get(oid) or _by_literal(expression, codec, [schema, *search_path], by_name)
         kind = _kind(expression, identity, oid, owned)
@@ -331,8 +341,12 @@ def read_catalog(cursor: Any) -> SequenceCatalog:
         fed = {(column.relation, column.column) for column in sequence.columns if column.comparable}
         for column in sequence.columns:
             column.covered = any((parent, column.column) in fed for parent in column.parents)
-    cursor.execute(_KEYS_WITHOUT_DEFAULT)
-    return SequenceCatalog(list(by_oid.values()), [key for row in cursor.fetchall() if (key := _key(row, by_oid))])
+    return SequenceCatalog(list(by_oid.values()), [key for row in keys if (key := _key(row, by_oid))])
+
+
+def _rows(cursor: Any, query: str) -> list[tuple[Any, ...]]:
+    cursor.execute(query)
+    return list(cursor.fetchall())
 
 
 def _key(row: tuple[Any, ...], by_oid: dict[int, Sequence]) -> KeyWithoutDefault | None:

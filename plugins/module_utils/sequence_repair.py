@@ -63,7 +63,7 @@ def assess_locked(cursor: Any, sequence: Sequence) -> Assessment:
     last_value, is_called, extreme, unchanged = cursor.fetchone()
     if not unchanged:
         raise ValueError("It, or a table it feeds, was renamed or replaced meanwhile. Run it again.")
-    return assess(sequence, Position(last_value, is_called), whole_number(extreme))
+    return assess(sequence, Position(last_value, is_called), whole_number(extreme, sequence.increment))
 
 
 def set_statement(cursor: Any, sequence: Sequence, position: Position) -> str:

@@ -49,10 +49,9 @@ class Survey:
 
 def survey(connections: Connections, options: dict[str, Any]) -> Survey:
     """Read and judge the selection. Errors are those of sequence_selection.select."""
+    catalog = read_catalog(connections)
     with connections.first.cursor() as cursor:
-        catalog = read_catalog(cursor)
         selection = select(cursor, catalog, options)
-    connections.expect(len(selection.sequences))
     assessments = read_assessments(connections, selection.sequences)
     return Survey(
         list(zip(selection.sequences, assessments, strict=True)),
