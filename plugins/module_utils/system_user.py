@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import re
+import signal
 import stat
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,9 @@ from ansible_collections.pgops.rollback.plugins.module_utils.errors import Rollb
 
 #: Users that root drops to, in order of preference: Postgres refuses to run as root.
 _UNPRIVILEGED = ("postgres", "nobody")
+
+#: What libpq reads, but not what pgBackRest does.
+_LIBPQ_VARIABLE = re.compile(r"PG(?!BACKREST_)")
 
 
 @dataclass(frozen=True)
@@ -36,16 +43,53 @@ class SystemUser:
     def dropped(self) -> bool:
         return self.own_uid != self.uid
 
-    def run(self, command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-        """Run a server program as this user, in the C locale and without the caller's PG* variables."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    def run(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        timeout: float = 300,
+        environment: Mapping[str, str] | None = None,
+        stdin: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program as this user, in the C locale and without the caller's libpq variables.
+
+        :param timeout: seconds; then it is ended, and whatever it started with it.
+        :param environment: variables to add.
+        :param stdin: a file to read from; nothing by default.
+        :raises OSError: when it cannot be started.
+        :raises RollbackError: ``program_timeout``.
+        """
+        inherited = {name: value for name, value in os.environ.items() if not _LIBPQ_VARIABLE.match(name)}
         identity: dict[str, Any] = (
             {"user": self.uid, "group": self.gid, "extra_groups": []} if self.dropped else {}
         )
-        return subprocess.run(
-            command, cwd=cwd, env={**environment, "LC_ALL": "C"}, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, errors="replace", check=False, **identity,
-        )  # fmt: skip
+        with (
+            open(stdin or os.devnull, "rb") as source,
+            subprocess.Popen(
+                command, cwd=cwd, env={**inherited, "LC_ALL": "C", **(environment or {})}, stdin=source,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
+                **identity,
+            ) as process,
+        ):  # fmt: skip
+            try:
+                output, errors = process.communicate(timeout=timeout)
+            except BaseException as error:
+                _end(process)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise RollbackError(
+                        "program_timeout",
+                        f"{Path(command[0]).name} was still at work after {timeout:g} seconds and was ended.",
+                        "See what it waits for, or give it more time.",
+                    ) from error
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a program and what it started: it leads a process group of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def system_user(name: str | None = None) -> SystemUser:
