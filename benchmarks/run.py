@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import Request
+from benchmarks.backups import DumpedDatabase, beside_bare_restore, beside_ls
 from benchmarks.databases import DURABLE, ManySequences
 from benchmarks.measuring import Comparison, machine
 from benchmarks.subjects import beside_hand_written, beside_ping, beside_task_loop
@@ -29,6 +31,10 @@ RUNS = 5
 PLAYBOOK_RUNS = 9
 QUICK_SIZE = 100
 
+#: Megabytes of the databases that are drilled; the first shows that memory does not grow with them.
+DRILLED = (100, 1_000)
+DUMP_FILES = 10_000
+
 
 def measure(cluster: TestCluster, quick: bool) -> list[Comparison]:
     runs = 2 if quick else RUNS
@@ -38,6 +44,13 @@ def measure(cluster: TestCluster, quick: bool) -> list[Comparison]:
         found += [_shown(comparison) for comparison in beside_hand_written(many, runs)]
     found.append(_shown(beside_task_loop(many, 1 if quick else 3)))
     found += [_shown(comparison) for comparison in beside_ping(cluster, runs if quick else PLAYBOOK_RUNS)]
+    with tempfile.TemporaryDirectory(prefix="pgops-bench-") as directory:
+        place = Path(directory)
+        for megabytes in (5,) if quick else DRILLED:
+            dumped = DumpedDatabase.made(cluster, megabytes, place)
+            found += [_shown(comparison) for comparison in beside_bare_restore(dumped, 1 if quick else 3)]
+        files = QUICK_SIZE if quick else DUMP_FILES
+        found.append(_shown(beside_ls(cluster, place, files, runs if quick else PLAYBOOK_RUNS)))
     return found
 
 

@@ -27,7 +27,8 @@ _MODULE = "ansible_collections.pgops.rollback.plugins.modules.sequence_reset"
 _OPTIONS = {"lock_healthy": False, "repair_defaults": False, "test": "none"}
 
 
-def _environment() -> dict[str, str]:
+def module_environment() -> dict[str, str]:
+    """The environment of a module's or a playbook's process, without what would change what it does."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PG"))}
     return {**inherited, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "PYTHONPATH": str(ROOT / "collections")}
 
@@ -35,7 +36,7 @@ def _environment() -> dict[str, str]:
 def module_process(login: dict[str, Any]) -> ProcessRun:
     """sequence_reset as Ansible runs it: a Python process, JSON in, JSON out."""
     arguments = json.dumps({"ANSIBLE_MODULE_ARGS": login})
-    return run_process([sys.executable, "-m", _MODULE], arguments, cwd=ROOT, env=_environment())
+    return run_process([sys.executable, "-m", _MODULE], arguments, cwd=ROOT, env=module_environment())
 
 
 def module_call(login: dict[str, Any]) -> dict[str, float]:
@@ -72,4 +73,4 @@ class Playbooks:
         """Seconds that a playbook took; its path is relative to the repository."""
         program = Path(sys.executable).with_name("ansible-playbook")
         command: list[str | Path] = [program, "-i", self._inventory, playbook, *options, "-e", json.dumps(variables)]
-        return run_process(command, cwd=ROOT, env=_environment()).seconds
+        return run_process(command, cwd=ROOT, env=module_environment()).seconds

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import Wheel
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import SystemUser
 
 #: Only a complete backup counts.
@@ -92,6 +93,7 @@ class SourceSettings:
     """How a source is reached; each source says in its docstring which of these it reads.
 
     :ivar path: file, directory or glob.
+    :ivar database: the database that the backups are to be of; None accepts any.
     :ivar stanza: of pgBackRest.
     :ivar server: of Barman, its name in Barman's configuration.
     :ivar config: configuration file of pgBackRest, Barman or WAL-G; None for the tool's own default.
@@ -100,17 +102,20 @@ class SourceSettings:
     :ivar supabase_url: base address of the Management API.
     :ivar user: who runs the tool, and the server of a drill.
     :ivar timeout: seconds that one call of an external program may take.
+    :ivar wheels: that may be installed for the client programs of a dump's release.
     """
 
     user: SystemUser
     timeout: int
     path: str | None = None
+    database: str | None = None
     stanza: str | None = None
     server: str | None = None
     config: str | None = None
     supabase_ref: str | None = None
     supabase_token: str | None = field(default=None, repr=False)
     supabase_url: str = "https://api.supabase.com"
+    wheels: tuple[Wheel, ...] = ()
 
 
 class Source(ABC):
@@ -135,6 +140,13 @@ class Source(ABC):
 
         :raises RollbackError: when the place cannot be looked at.
         """
+
+    def inspect(self, backup: Backup) -> Backup:
+        """Look closer at one that may be selected: what backups() leaves out because it would cost a read of each.
+
+        Its finished_at never gets later by it.
+        """
+        return backup
 
     @abstractmethod
     def integrity(self, backup: Backup, progress: Progress) -> list[Check]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What every module with a database connection does around its one call."""
+"""What every module does around its one call, with a database connection or without."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connection import (
     server_info,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 
 
@@ -27,23 +27,32 @@ def run_database_module(
     arguments: dict[str, dict[str, Any]],
     action: Callable[[Connections, ServerInfo, AnsibleModule], dict[str, Any]],
 ) -> None:
-    """Connect, call the action, and exit with its result; ``failed`` in it exits non-zero. No traceback gets out.
+    """Connect, call the action, and exit with its result.
 
     :param arguments: the module's own argument spec, without the connection.
     :param action: gets the connections, the server and the module; returns what the module returns.
     """
-    module = AnsibleModule(argument_spec={**CONNECTION_ARGUMENTS, **arguments}, supports_check_mode=True)
-    try:
+
+    def connected(module: AnsibleModule) -> dict[str, Any]:
         connections = Connections(module.params)
         try:
             server = server_info(connections.first)
             require_supported(server)
-            result = action(connections, server, module)
+            return action(connections, server, module)
         finally:
             connections.close()
+
+    run_module({**CONNECTION_ARGUMENTS, **arguments}, connected)
+
+
+def run_module(arguments: dict[str, dict[str, Any]], action: Callable[[AnsibleModule], dict[str, Any]]) -> None:
+    """Call the action and exit with its result; ``failed`` in it exits non-zero. No traceback gets out."""
+    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
+    try:
+        result = action(module)
     except RollbackError as error:
         module.fail_json(msg=str(error), code=error.code)
-    except psycopg2.Error as error:
+    except DATABASE_ERRORS as error:
         module.fail_json(
             msg=f"The database reported: {server_message(error)}. What was not committed by then was rolled back;"
             " run it again to see the state.",

@@ -22,6 +22,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,8 +40,8 @@ FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes"
 #: What the options of the cluster decide, so `settings` may not.
 _RESERVED_SETTINGS = {"data_directory", "listen_addresses", "port", "unix_socket_directories"}
 
-#: Seconds to wait for a start or a stop.
-_PATIENCE = 60
+#: Seconds to wait for a start or a stop, unless a cluster is given more.
+PATIENCE = 60
 
 #: Bytes of a unix socket's path, without the closing zero.
 _SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
@@ -75,10 +76,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Cluster:
-    """The place of a cluster and the user it runs as, whether it exists or not."""
+    """The place of a cluster and the user it runs as, whether it exists or not.
+
+    :ivar patience: seconds to wait for a start or a stop; one that has to recover first needs longer.
+    """
 
     directory: Path
     user: SystemUser
+    patience: int = PATIENCE
 
     @property
     def data_directory(self) -> Path:
@@ -131,8 +136,11 @@ class Cluster:
                             "--port", str(recipe.socket_port), "--timeout", "10")  # fmt: skip
         return answer.returncode in (0, 1)  # 1: it is starting up or shutting down
 
-    def make(self, recipe: Recipe) -> None:
-        """Create the directories and run initdb."""
+    def make(self, recipe: Recipe, fill: Callable[[Path], None] | None = None) -> None:
+        """Create the directories and run initdb.
+
+        :param fill: puts a data directory's content into it in initdb's place.
+        """
         for leftover in self.directory.iterdir():  # of an attempt that was killed
             if leftover.is_dir():
                 shutil.rmtree(leftover)
@@ -149,6 +157,13 @@ class Cluster:
         if self.user.dropped:
             for path in (self.data_directory, self.socket_directory, self.log_file):
                 os.chown(path, self.user.uid, self.user.gid)
+        if fill:
+            fill(self.data_directory)
+        else:
+            self._initdb(recipe)
+        self.configure(recipe)
+
+    def _initdb(self, recipe: Recipe) -> None:
         answer = self._tool(
             recipe, "initdb", "--pgdata", str(self.data_directory), "--username", "postgres", "--encoding", "UTF8",
             "--locale", "C", "--auth-local", "trust", "--auth-host", "scram-sha-256", "--no-sync", "--no-instructions",
@@ -159,7 +174,6 @@ class Cluster:
                 f"initdb in {self.data_directory} failed for user {self.user.name}: {_last_lines(answer.stderr)}",
                 "Check that this user can reach the directory and that the disk is not full; nothing was left behind.",
             )
-        self.configure(recipe)
 
     def configure(self, recipe: Recipe) -> None:
         """Write the configuration and, last, the recipe that makes the cluster a whole one."""
@@ -210,15 +224,15 @@ class Cluster:
         """
         if not Path("/proc/self/cwd").exists():
             return  # no Linux; the next server judges by the number alone
-        deadline = time.monotonic() + _PATIENCE
-        while self._server_processes():
+        deadline = time.monotonic() + self.patience
+        while self.server_processes():
             if time.monotonic() > deadline:
                 return  # alive without answering: the next server says so
             time.sleep(0.05)
         for lock in (self.data_directory / "postmaster.pid", *self.socket_directory.glob(".s.PGSQL.*.lock")):
             lock.unlink(missing_ok=True)
 
-    def _server_processes(self) -> list[str]:
+    def server_processes(self) -> list[str]:
         """The numbers of the processes that work in the data directory, which every process of a server does."""
         found = []
         data_directory = self.data_directory.resolve()
@@ -230,11 +244,12 @@ class Cluster:
 
     def _pg_ctl(self, recipe: Recipe, action: str, *arguments: str) -> Any:
         return self._tool(recipe, "pg_ctl", action, "--pgdata", str(self.data_directory), "--wait",
-                          "--timeout", str(_PATIENCE), *arguments)  # fmt: skip
+                          "--timeout", str(self.patience), *arguments)  # fmt: skip
 
     def _tool(self, recipe: Recipe, tool: str, *arguments: str) -> Any:
         try:
-            return self.user.run([str(Path(recipe.bindir) / tool), *arguments], cwd=self.directory)
+            # pg_ctl ends by itself, and says more than that it was ended.
+            return self.user.run([str(Path(recipe.bindir) / tool), *arguments], self.directory, self.patience + 240)
         except OSError as error:
             raise RollbackError(
                 "binaries_unusable",

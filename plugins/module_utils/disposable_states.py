@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ class Request:
 
     :ivar major: None leaves the choice of binaries, or the existing cluster's, as it is.
     :ivar cache: where wheels are kept; None for the default place.
+    :ivar fill: puts a data directory's content into a new cluster, in initdb's place.
     """
 
     major: int | None = None
@@ -39,6 +40,7 @@ class Request:
     settings: dict[str, Any] = field(default_factory=dict)
     wheels: tuple[Wheel, ...] = ()
     cache: Path | None = None
+    fill: Callable[[Path], None] | None = None
 
 
 def as_made(cluster: Cluster, user: str | None) -> Cluster:
@@ -82,7 +84,7 @@ def ensure_started(cluster: Cluster, request: Request, check_mode: bool = False)
         return True, wanted
     try:
         if before is None:
-            cluster.make(wanted)
+            cluster.make(wanted, request.fill)
         elif before != wanted:
             if was_running:
                 cluster.stop(before)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["pg_errors", "psycopg2", "sql"]
+__all__ = ["DATABASE_ERRORS", "pg_errors", "psycopg2", "sql"]
 
 psycopg2: Any
 sql: Any
@@ -19,3 +19,6 @@ try:
     from psycopg2 import sql
 except ImportError:
     psycopg2 = sql = pg_errors = None
+
+#: For an ``except`` that may be reached without psycopg2.
+DATABASE_ERRORS: tuple[type[Exception], ...] = (psycopg2.Error,) if psycopg2 else ()

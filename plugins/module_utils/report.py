@@ -25,12 +25,17 @@ _VERDICTS = (
 BAD_VERDICTS = ("degraded", "refused", "failed")
 
 #: Error codes that mean: not done on purpose, since it would not have been safe.
-REFUSALS = frozenset({"standby", "version_unsupported", "lock_timeout"})
+REFUSALS = frozenset(
+    {"standby", "version_unsupported", "lock_timeout", "pooler", "row_security", "privilege_missing", "dump_exists"}
+)
+
+#: What only a module that failed returns; a role's ``failed_when`` takes the word ``failed`` away, but not these.
+_FAILURE_KEYS = {"code", "exception", "module_stderr"}
 
 #: What Ansible or this module puts into a result and what has its own key in a step.
 _NOT_DETAILS = frozenset(
-    {"changed", "failed", "skipped", "status", "msg", "summary", "diff", "invocation", "exception", "skip_reason",
-     "false_condition", "ansible_facts", "deprecations"}
+    {"changed", "failed", "skipped", "status", "msg", "summary", "steps", "diff", "invocation", "exception",
+     "skip_reason", "false_condition", "ansible_facts", "deprecations"}
 )
 
 NOT_REACHED = "Not reached, because an earlier step did not succeed."
@@ -56,13 +61,14 @@ def build_report(run: Run, results: dict[str, dict[str, Any] | None]) -> dict[st
     """The content of report.json.
 
     :param results: step name to the registered result of its module, in the order of the steps. An empty result is a
-        step that was asked for and did not get as far as its module.
+        step that was asked for and did not get as far as its module. One with a list ``steps`` is replaced by them, and
+        what else it holds goes into the details of the first.
     """
     preflight = results.get("preflight") or {}
     steps: list[dict[str, Any]] = []
     for name, result in results.items():
         stopped = any(step["status"] in ("failed", "refused") for step in steps)
-        steps.append(_step(name, result or {}, stopped))
+        steps += _steps(name, result or {}, stopped)
     return {
         "run_id": run.run_id,
         "host": run.host,
@@ -84,6 +90,28 @@ def verdict(steps: list[dict[str, Any]]) -> str:
     return next((word for status, word in _VERDICTS if status in found), "ok")
 
 
+def _steps(name: str, result: dict[str, Any], stopped: bool) -> list[dict[str, Any]]:
+    whole = _step(name, result, stopped)
+    inner = [_inner_step(step) for step in result.get("steps") or []]
+    if not inner:
+        return [whole]
+    inner[0]["details"] = {**whole["details"], **inner[0]["details"]}
+    # A result that failed although its steps look well is not to be lost.
+    lost = whole["status"] in BAD_VERDICTS and verdict(inner) not in BAD_VERDICTS
+    return [*inner, {**whole, "details": {}}] if lost else inner
+
+
+def _inner_step(given: dict[str, Any]) -> dict[str, Any]:
+    """A step as its module made it, with the stable keys alone; a status that does not exist is no good one."""
+    return {
+        "name": str(given.get("name")),
+        "status": given["status"] if given.get("status") in STATUSES else "failed",
+        "changed": bool(given.get("changed")),
+        "message": str(given.get("message") or ""),
+        "details": dict(given.get("details") or {}),
+    }
+
+
 def _step(name: str, result: dict[str, Any], stopped: bool) -> dict[str, Any]:
     if not result:
         status, message = ("skipped", NOT_REACHED) if stopped else ("failed", NO_RESULT)
@@ -103,7 +131,7 @@ def _step(name: str, result: dict[str, Any], stopped: bool) -> dict[str, Any]:
 def _status(result: dict[str, Any]) -> str:
     if result.get("status") in STATUSES:
         return str(result["status"])
-    if result.get("failed"):
+    if result.get("failed") or _FAILURE_KEYS & result.keys():
         return "refused" if result.get("code") in REFUSALS else "failed"
     if result.get("skipped"):
         return "skipped"

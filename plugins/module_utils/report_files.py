@@ -64,12 +64,10 @@ def write_report(directory: Path, files: dict[str, str]) -> None:
     :raises RollbackError: ``artifacts_unwritable``.
     """
     try:
-        directory.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.parent.mkdir(mode=0o700, exist_ok=True)
-        directory.mkdir(mode=0o700, exist_ok=True)
+        make_directory(directory)
         for name, text in files.items():
-            _write(directory / name, text)
-        _point(directory.parent / LATEST, directory.name)
+            write_file(directory / name, text)
+        point(directory.parent / LATEST, directory.name)
     except OSError as error:
         raise RollbackError(
             "artifacts_unwritable",
@@ -102,13 +100,28 @@ def read_latest(artifacts_dir: str, host: str) -> tuple[Path, dict[str, Any]]:
     return directory, report
 
 
-def _write(path: Path, text: str) -> None:
-    # mkstemp makes the file 0600.
+def make_directory(directory: Path) -> None:
+    """A directory of a host, and those above it, for their owner only.
+
+    :param directory: ``<artifacts_dir>/<host>/<name>``.
+    :raises OSError: when it cannot be made.
+    """
+    directory.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.parent.mkdir(mode=0o700, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_file(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write the file whole or not at all: it is renamed into its place.
+
+    :raises OSError: when it cannot be written; then the file before is still there.
+    """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
+            os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
@@ -118,7 +131,11 @@ def _write(path: Path, text: str) -> None:
     _sync_directory(path.parent)
 
 
-def _point(link: Path, target: str) -> None:
+def point(link: Path, target: str) -> None:
+    """Make the link name the target, at once.
+
+    :raises OSError: when it cannot be made.
+    """
     # A symlink cannot be replaced in place, so a new one is made under a name of its own and renamed over it.
     temporary = Path(tempfile.mkdtemp(prefix=f".{link.name}.", dir=link.parent))
     try:

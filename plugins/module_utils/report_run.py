@@ -18,6 +18,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_files import
     run_directory,
     write_report,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.report_html import html
+from ansible_collections.pgops.rollback.plugins.module_utils.report_junit import junit
 from ansible_collections.pgops.rollback.plugins.module_utils.report_text import markdown, summary
 
 #: Documented in plugins/modules/rollback_report.py.
@@ -30,7 +32,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "operator": {"type": "str", "default": "unknown"},
 }
 
-FILES = ("report.json", "report.md")
+FILES = ("report.json", "report.md", "report.html", "junit.xml")
 
 
 def write_or_show(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -56,7 +58,8 @@ def _write_new(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         check_mode=check_mode,
     )
     report = build_report(run, params["results"])
-    texts = (json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n", markdown(report))
+    as_json = json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n"
+    texts = (as_json, markdown(report), html(report), junit(report))
     files = dict(zip(FILES, texts, strict=True))
     try:
         directory = run_directory(params["artifacts_dir"], run.host, run.run_id)
@@ -81,7 +84,6 @@ def _result(directory: Path, report: dict[str, Any]) -> dict[str, Any]:
     return {
         "changed": False,
         "verdict": report["verdict"],
-        "report_json": str(directory / "report.json"),
-        "report_md": str(directory / "report.md"),
+        **{name.replace(".", "_"): str(directory / name) for name in FILES},
         "summary": summary(report, str(directory / "report.md")),
     }

@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 
@@ -49,13 +49,13 @@ class SystemUser:
         cwd: Path,
         timeout: float = 300,
         environment: Mapping[str, str] | None = None,
-        stdin: Path | None = None,
+        stdin: IO[bytes] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program as this user, in the C locale and without the caller's libpq variables.
 
         :param timeout: seconds; then it is ended, and whatever it started with it.
         :param environment: variables to add.
-        :param stdin: a file to read from; nothing by default.
+        :param stdin: an open file to read from; nothing by default.
         :raises OSError: when it cannot be started.
         :raises RollbackError: ``program_timeout``.
         """
@@ -63,14 +63,11 @@ class SystemUser:
         identity: dict[str, Any] = (
             {"user": self.uid, "group": self.gid, "extra_groups": []} if self.dropped else {}
         )
-        with (
-            open(stdin or os.devnull, "rb") as source,
-            subprocess.Popen(
-                command, cwd=cwd, env={**inherited, "LC_ALL": "C", **(environment or {})}, stdin=source,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
-                **identity,
-            ) as process,
-        ):  # fmt: skip
+        with subprocess.Popen(
+            command, cwd=cwd, env={**inherited, "LC_ALL": "C", **(environment or {})},
+            stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, errors="replace", start_new_session=True, **identity,
+        ) as process:  # fmt: skip
             try:
                 output, errors = process.communicate(timeout=timeout)
             except BaseException as error:
@@ -113,6 +110,12 @@ def system_user(name: str | None = None) -> SystemUser:
     if own_uid not in (0, entry.pw_uid):
         raise _unusable(f"Only root can run the server as another user ({entry.pw_name}).")
     return SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid, own_uid)
+
+
+def own_user() -> SystemUser:
+    """Who this process runs as, root included: for programs that serve nobody else."""
+    entry = pwd.getpwuid(os.geteuid())
+    return SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_uid)
 
 
 def private_ownership(directory: Path, what: str, remedy: str) -> None:

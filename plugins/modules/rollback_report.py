@@ -12,12 +12,13 @@ author: The pgops.rollback authors (@pgops)
 version_added: 0.1.0
 short_description: Write the evidence of a run, and show it
 description:
-  - Turns the results of the steps of a run into C(report.json) (for machines) and C(report.md) (for people) in
-    C(<artifacts_dir>/<host>/<run_id>/) on the host, and points the link C(latest) beside it there.
+  - Turns the results of the steps of a run into C(report.json) (for machines), C(report.md) and C(report.html) (for
+    people; the latter is one file that needs nothing else) and C(junit.xml) (for CI servers, one test case for each
+    check) in C(<artifacts_dir>/<host>/<run_id>/) on the host, and points the link C(latest) beside it there.
   - Directories it makes have mode 0700, files 0600. A file is written whole or not at all.
   - An action plugin of the same name prints the summary to the terminal. With a local connection it does all of it
-    itself (as the user who runs Ansible, whatever C(become) says); otherwise it also writes the two files to the
-    same path on the controller.
+    itself (as the user who runs Ansible, whatever C(become) says); otherwise it also writes the files to the same
+    path on the controller.
   - Nothing of it counts as a change. It fails when the verdict is V(degraded), V(refused) or V(failed) and none of the
     results has failed, since the run would end with exit code 0 otherwise.
 options:
@@ -26,6 +27,8 @@ options:
       - Name of each step to the result of its module, in the order of the steps.
       - Best given as the name of the variable that holds the registered result. Large results are then not templated,
         which takes 20 seconds for 10,000 sequences. A mapping is taken as the result itself.
+      - A result with a list C(steps), each with C(name), C(status), C(changed), C(message) and C(details), is replaced
+        by them.
       - An empty result, or a variable that is not set, stands for a step that was asked for and did not get as far
         as its module.
       - With no step at all nothing is written, and the newest report of the host is shown again.
@@ -88,6 +91,14 @@ report_json:
   returned: success
 report_md:
   description: Path of report.md on the host.
+  type: str
+  returned: success
+report_html:
+  description: Path of report.html on the host.
+  type: str
+  returned: success
+junit_xml:
+  description: Path of junit.xml on the host.
   type: str
   returned: success
 summary:

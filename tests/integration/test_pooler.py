@@ -92,3 +92,8 @@ def test_sequences_are_repaired_and_no_setting_leaks_to_the_next_client(
     assert (run.failed, run["changed"]) == (False, True)
     assert after == before
     assert database.value("INSERT INTO t DEFAULT VALUES RETURNING id") == 8
+
+
+def test_a_dump_refuses_the_pooler(pooled: dict[str, Any], tmp_path: Path) -> None:
+    run = run_module("backup_dump", {**pooled, "path": str(tmp_path / "app.dump")})
+    assert (run.failed, run["code"], list(tmp_path.iterdir())) == (True, "pooler", [])

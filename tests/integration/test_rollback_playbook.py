@@ -84,7 +84,11 @@ def test_without_tags_nothing_is_written_and_what_is_missing_is_said(behind: Tes
     assert behind.query("SELECT last_value, is_called FROM orders_id_seq") == [(1, False)]
     written = report(directory, "db1")
     assert steps(written) == {"preflight": "ok", "advise": "skipped", "backup": "skipped", "verify": "skipped"}
-    assert {step["message"] for step in written["steps"][1:]} == {"not built yet"}
+    assert {step["name"]: step["message"] for step in written["steps"][1:]} == {
+        "advise": "not built yet",
+        "backup": "not configured: backup_verification_source is not set",
+        "verify": "not built yet",
+    }
     assert written["verdict"] == "incomplete"
 
 
@@ -212,7 +216,8 @@ def test_a_run_id_that_leads_elsewhere_is_refused_before_anything(
 def test_reports_are_private(directory: Path) -> None:
     assert rollback(directory, "-e", "rollback_run_id=release-42").returncode == 0
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (directory / "artifacts").rglob("*")}
-    assert modes == {"db1": 0o700, "latest": 0o700, "release-42": 0o700, "report.json": 0o600, "report.md": 0o600}
+    files = dict.fromkeys(("report.json", "report.md", "report.html", "junit.xml"), 0o600)
+    assert modes == {"db1": 0o700, "latest": 0o700, "release-42": 0o700, **files}
     assert stat.S_IMODE((directory / "artifacts").stat().st_mode) == 0o700
 
 
@@ -258,7 +263,7 @@ def test_no_password_is_shown_or_kept(behind: TestDatabase, directory: Path) -> 
     texts.append(output(rollback(directory, "--tags", "sequence", "-vvv")))
     (directory / "inventory.yml").unlink()
     kept = [path.read_text(encoding="utf-8") for path in directory.rglob("*") if path.is_file()]
-    assert len(kept) == 4
+    assert len(kept) == 8
     assert "does not exist" in texts[1]
     for text in texts + kept:
         assert password not in text
@@ -304,7 +309,7 @@ def test_a_remote_report_is_brought_to_the_controller(behind: TestDatabase, tmp_
     done = rollback(tmp_path, "--tags", "sequence", HOME=str(here), ANSIBLE_CONNECTION_PLUGINS=str(tmp_path))
     assert done.returncode == 0, output(done)
     assert "1 → 51" in done.stdout
-    for name in ("report.json", "report.md"):
+    for name in ("report.json", "report.md", "report.html", "junit.xml"):
         written, brought = (home / "artifacts/db1/latest" / name for home in (there, here))
         assert written.read_bytes() == brought.read_bytes()
         assert stat.S_IMODE(brought.stat().st_mode) == 0o600

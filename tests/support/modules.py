@@ -45,16 +45,24 @@ class ModuleRun:
 
 
 def run_module(
-    name: str, options: dict[str, Any], check: bool = False, diff: bool = False, env: dict[str, str] | None = None
+    name: str,
+    options: dict[str, Any],
+    check: bool = False,
+    diff: bool = False,
+    env: dict[str, str] | None = None,
+    patience: int = 120,
 ) -> ModuleRun:
-    """Run a module of ours; failing the test when it shows a traceback, or its exit code and result disagree."""
+    """Run a module of ours; failing the test when it shows a traceback, or its exit code and result disagree.
+
+    :param patience: seconds it may take.
+    """
     arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_verbosity": 3}
     process = subprocess.run(
         [sys.executable, "-m", f"{_MODULES}.{name}"],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience,
         check=False,
         cwd=ROOT,
         env={**os.environ, **(env or {}), "PYTHONPATH": str(ROOT / "collections")},

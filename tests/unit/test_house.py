@@ -91,10 +91,14 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+#: A module that connects, or takes the options for it.
+_CONNECTS = r"run_database_module\(|\*\*CONNECTION_ARGUMENTS"
+
+
 def connection_faults(modules: list[Path], group: list[str]) -> list[str]:
     """Modules that connect without the fragment or the action group, and members of the group that do not connect."""
     found = []
-    connecting = [path for path in modules if "run_database_module(" in path.read_text(encoding="utf-8")]
+    connecting = [path for path in modules if re.search(_CONNECTS, path.read_text(encoding="utf-8"))]
     for path in connecting:
         text = documentation(ast.parse(path.read_text(encoding="utf-8")))["DOCUMENTATION"].value
         fragments: Any = yaml.safe_load(str(text)).get("extends_documentation_fragment", [])

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.errors import Rollb
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import (
     read_latest,
     run_directory,
+    write_file,
     write_report,
 )
 
@@ -55,6 +57,15 @@ def test_a_run_id_used_again_replaces_its_report(tmp_path: Path) -> None:
     for text in ("old and longer", "new"):
         write_report(directory, {"report.md": text})
     assert (directory / "report.md").read_text(encoding="utf-8") == "new"
+
+
+def test_a_file_for_others_gets_its_mode_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_file(tmp_path / "x.prom", "x", mode=0o644)
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "x.prom") == 0o644
 
 
 @pytest.mark.parametrize("host", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\nb", "a\0b"])

@@ -45,6 +45,19 @@ def report(sequences: list[dict[str, Any]], **other: Any) -> dict[str, Any]:
     return build_report(RUN, {"sequence": result})
 
 
+def rung(name: str, status: str = "ok", message: str = "Said.", **details: Any) -> dict[str, Any]:
+    told = {"proved": "", "not_proved": "", "seconds": 1.0, "checks": [], **details}
+    return {"name": name, "status": status, "changed": False, "message": message, "details": told}
+
+
+def check(name: str, status: str, message: str = "Found.") -> dict[str, Any]:
+    return {"name": name, "status": status, "message": message, "seconds": 0.1}
+
+
+def verification(*rungs: dict[str, Any], **other: Any) -> dict[str, Any]:
+    return build_report(RUN, {"backup": {"changed": False, "steps": list(rungs), **other}})
+
+
 def columns(line: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
 
@@ -172,3 +185,85 @@ def test_what_to_do_next_is_always_said(result: dict[str, Any], check_mode: bool
     made = build_report(Run("r", "h", "o", "s", "f", check_mode), {"sequence": result})
     assert words in " ".join(summary(made, None).split())
     assert words in markdown(made)
+
+
+def test_a_rung_tells_what_it_proved_and_what_it_did_not() -> None:
+    made = verification(
+        rung("exists", proved="A backup is there", not_proved="whether it can be restored."),
+        rung("integrity", "failed", checks=[check("toc", "passed"), check("sha256", "failed", "It differs.")]),
+    )
+    for text in (" ".join(summary(made, None).split()), markdown(made)):
+        assert "Proved: A backup is there." in text
+        assert "Not proved: whether it can be restored." in text
+        assert "restored.." not in text
+        assert "Proved: nothing." in text
+        assert "toc" not in text
+        assert "There is no proven backup to roll back to. Do what is said above of integrity" in text
+    assert "- sha256 failed: It differs." in summary(made, None)
+    assert "| sha256 | failed | It differs. |" in markdown(made)
+    assert "- 1 of 2 checks passed." in markdown(made)
+
+
+def test_the_worst_checks_come_first_and_the_terminal_counts_the_rest() -> None:
+    checks = [check("amcheck", "skipped"), check("owner", "degraded")]
+    checks += [check(f"count_{number}", "failed", f"Table {number} differs.") for number in range(30)]
+    made = verification(rung("drill", "failed", checks=checks))
+    lines = [line.strip() for line in summary(made, None).splitlines()]
+    assert [line for line in lines if line.startswith("- ")] == [
+        f"- count_{number} failed: Table {number} differs." for number in range(5)
+    ]
+    assert "… and 27 more in report.md" in lines
+    rows = [line for line in markdown(made).splitlines() if line.startswith("| ")][-32:]
+    assert [row.split(" | ")[1] for row in rows] == ["failed"] * 30 + ["degraded", "skipped"]
+
+
+def test_what_the_message_says_is_not_said_twice_on_the_terminal() -> None:
+    checks = [check("sha256", "failed", "It differs.")]
+    made = verification(rung("integrity", "failed", "It differs. 1 more.", checks=checks))
+    assert summary(made, None).count("It differs.") == 1
+    assert "- sha256 failed" in summary(made, None)
+
+
+def test_a_rung_is_not_wider_than_a_terminal() -> None:
+    long = "word " * 60 + "x" * 100
+    made = verification(
+        rung("integrity", "failed", long, proved=long, not_proved=long, checks=[check("n" * 90, "failed", long)])
+    )
+    assert max(len(line) for line in summary(made, None).splitlines()) <= 80
+
+
+RUNS: list[dict[str, Any]] = [
+    {"run_id": "r2", "finished": "2026-01-02T03:00:00Z", "verdict": "failed", "backup_id": None,
+     "backup_finished": None, "age_seconds": None, "size_bytes": None, "drill_seconds": None},
+    {"run_id": "r1", "finished": "2026-01-01T03:00:00Z", "verdict": "ok", "backup_id": "a|b.dump",
+     "backup_finished": "2026-01-01T02:00:00Z", "age_seconds": 3600, "size_bytes": 1536, "drill_seconds": 75.5},
+]  # fmt: skip
+
+
+def test_the_last_runs_are_a_table() -> None:
+    text = markdown(verification(rung("exists"), history=RUNS))
+    assert """
+| finished (UTC) | verdict | backup | age | size | drill |
+| --- | --- | --- | ---: | ---: | ---: |
+| 2026-01-02 03:00 | failed | - | - | - | - |
+| 2026-01-01 03:00 | ok | a\\|b.dump | 1 h | 1.5 KiB | 1 min |
+""" in text
+    assert "The last runs" not in markdown(verification(rung("exists"), history=[]))
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 * 2**20, "5.0 MiB"), (2**52, "4096.0 TiB")],
+)
+def test_sizes_are_told_in_units_that_people_compare(size: int, shown: str) -> None:
+    assert f"| {shown} |" in markdown(verification(rung("exists"), history=[{**RUNS[1], "size_bytes": size}]))
+
+
+def test_a_rung_cannot_forge_the_report() -> None:
+    evil = "a\n# Rollback report: ok | x\x1b[2J`"
+    made = verification(
+        rung("drill", "failed", evil, proved=evil, not_proved=evil, checks=[check(evil, "failed", evil)]),
+        history=[{**RUNS[1], "backup_id": evil}],
+    )
+    assert "\x1b" not in summary(made, None) + markdown(made)
+    assert [line for line in markdown(made).splitlines() if line.startswith("# ")] == ["# Rollback report: failed"]

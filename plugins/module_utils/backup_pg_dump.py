@@ -1,0 +1,342 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Dumps in files: a file, a directory of them, or a glob. Listing reads no file; only a candidate is opened."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import tarfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+
+from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import (
+    MAGIC,
+    ArchiveDamagedError,
+    ArchiveEntry,
+    ArchiveHead,
+    is_custom,
+    read_head,
+    read_toc,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
+    FAILED,
+    FAULTY,
+    PASSED,
+    UNFINISHED,
+    Backup,
+    Check,
+    Progress,
+    Source,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest import (
+    manifest_path,
+    read_manifest,
+    verify_file,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
+    ARCHIVES,
+    DIRECTORY,
+    PLAIN,
+    SUPABASE,
+    SUPABASE_FILES,
+    TAR,
+    beginning,
+    compression,
+    dump_format,
+    ends_as_data,
+    ends_complete,
+    is_cluster_dump,
+    last_bytes,
+    read_to_the_end,
+    versions,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import find_binaries
+from ansible_collections.pgops.rollback.plugins.module_utils.system_user import own_user
+
+#: Beside a dump, and no dump; nor is what is still being written under another name.
+_COMPANIONS = re.compile(r"\.|.*\.(sha256|md5|json|log|txt|tmp|part|partial)\Z")
+
+#: A file that is much younger than the dump in it is a copy. The dump's own date has no zone (up to 14 hours), and a
+#: dump may take a day.
+_COPIED_AFTER = timedelta(hours=38)
+
+#: pg_dump into a file notes last where its data are; into a pipe it never does. So without that note, it has ended
+#: when nobody has written to the file for so long.
+_QUIET_AFTER = timedelta(minutes=10)
+
+_CHUNK = 1 << 20
+
+
+class PgDump(Source):
+    """Reads ``path``, ``database``, ``timeout`` and ``wheels`` of the settings."""
+
+    name: ClassVar[str] = "pg_dump"
+    integrity_proves: ClassVar[str] = "The dump is whole and can be read to its end"
+    integrity_leaves_open: ClassVar[str] = "whether it restores, and, without a content manifest, single wrong bits"
+
+    def backups(self) -> list[Backup]:
+        listed = []
+        for path in self._candidates():
+            with suppress(FileNotFoundError):  # removed meanwhile, as retention does
+                listed.append(self._listed(path))
+        return listed
+
+    def _candidates(self) -> Iterable[Path]:
+        given = self.settings.path or ""
+        if glob.has_magic(given):
+            found = [Path(name) for name in glob.glob(given)]
+            return [path for path in found if not _COMPANIONS.match(path.name)]
+        path = Path(given)
+        try:
+            if not path.is_dir() or dump_format(path):
+                path.stat()
+                return [path]
+            with os.scandir(path) as entries:
+                return [
+                    Path(entry.path) for entry in entries
+                    if not _COMPANIONS.match(entry.name) and (entry.is_file() or _may_be_dump(entry))
+                ]  # fmt: skip
+        except FileNotFoundError as error:
+            raise RollbackError(
+                "backup_path_missing",
+                f"{given or 'backup_verification_path'} does not exist on this host.",
+                "Set backup_verification_path to a dump, to the directory that holds the dumps, or to a glob.",
+            ) from error
+        except OSError as error:
+            raise RollbackError(
+                "backup_path_unreadable",
+                f"{given} cannot be read: {error.strerror}.",
+                "Let the user of the play read it.",
+            ) from error
+
+    def _listed(self, path: Path) -> Backup:
+        """As much as a directory entry tells. Of a directory the file that is written last counts."""
+        if path.is_dir():
+            last = next((path / name for name in ("toc.dat", "data.sql") if (path / name).exists()), path)
+            size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+        else:
+            last, size = path, path.stat().st_size
+        written = datetime.fromtimestamp(last.stat().st_mtime, UTC)
+        backup = Backup(self.name, path.name, str(path), "logical", finished_at=written, size_bytes=size)
+        return replace(backup, status=FAILED, problem="It is empty (0 bytes).") if size == 0 else backup
+
+    def inspect(self, backup: Backup) -> Backup:
+        if backup.problem:
+            return backup
+        path = Path(backup.location)
+        try:
+            return self._of_right_database(self._inspected(backup, path))
+        except ArchiveDamagedError as error:
+            return replace(backup, status=FAILED, problem=f"It is no whole archive: {error}.")
+        except RollbackError as error:
+            return replace(backup, status=FAILED, problem=error.message)
+        except OSError as error:
+            return replace(backup, status=FAILED, problem=f"It cannot be read: {error.strerror}.")
+
+    def _inspected(self, backup: Backup, path: Path) -> Backup:
+        form = dump_format(path)
+        if form is None:
+            if path.is_dir():
+                return replace(backup, status=UNFINISHED, problem="The directory has no toc.dat, which comes last.")
+            return replace(backup, status=FAILED, problem="It is neither a dump of pg_dump nor SQL.")
+        backup = replace(backup, details={**backup.details, "format": form})
+        created: datetime | None = None
+        if form in ARCHIVES:
+            head = read_head(path)
+            backup = _as_head_says(backup, head)
+            # Without a zone, so local time is the best guess there is.
+            created = head.created.astimezone(UTC) if head.created else None
+            backup = _unless_being_written(backup, path)
+        elif form == PLAIN:
+            backup = _as_text_says(backup, path)
+        if manifest_path(path).exists():
+            manifest = read_manifest(manifest_path(path))
+            created = manifest.taken_at
+            backup = replace(
+                backup, database=backup.database or manifest.database, database_bytes=manifest.database_bytes
+            )
+        if created and backup.finished_at and created + _COPIED_AFTER < backup.finished_at:
+            backup = replace(backup, finished_at=created)
+        return replace(backup, started_at=created)
+
+    def _of_right_database(self, backup: Backup) -> Backup:
+        wanted = self.settings.database
+        if backup.problem or wanted is None or backup.database in (None, wanted):
+            return backup
+        return replace(backup, status=FAILED, problem=f"It is a dump of database {backup.database}, not of {wanted}.")
+
+    # Integrity --------------------------------------------------------------------------------------------------------
+
+    def integrity(self, backup: Backup, progress: Progress) -> list[Check]:
+        path = Path(backup.location)
+        form = backup.details["format"]
+        checks = [_recorded_sum(path, progress)] if _sum_file(path).exists() else []
+        if manifest_path(path).exists():
+            checks += verify_file(read_manifest(manifest_path(path)), path, progress)
+        if form in ARCHIVES:
+            checks.append(_contents(path, form, progress))
+            if checks[-1].status == PASSED:
+                checks.append(self._structure(path, form, backup, progress))
+        elif form == SUPABASE:
+            checks.append(_end_marker(path / "data.sql", progress))
+        else:
+            checks.append(_end_marker(path, progress))
+        return checks
+
+    def _structure(self, path: Path, form: str, backup: Backup, progress: Progress) -> Check:
+        """pg_restore reads all of it and writes nowhere. The data of a directory were read before, and better."""
+        progress(f"reading {path.name} with pg_restore", None)
+        user = own_user()
+        major = backup.details["dump_major"]
+        binaries = find_binaries(major, user, wheels=self.settings.wheels)
+        assert binaries
+        command = [str(binaries.bindir / "pg_restore"), "-f", os.devnull]
+        command += ["--schema-only"] if form == DIRECTORY else []
+        answer = user.run([*command, str(path)], Path("/"), self.settings.timeout)
+        if answer.returncode == 0:
+            return Check("structure", PASSED, f"pg_restore {binaries.version} reads it to its end.")
+        reason = " ".join(answer.stderr.split()).removeprefix("pg_restore: error: ")
+        return Check("structure", FAULTY, f"pg_restore cannot read it: {reason[:300].rstrip('.')}.")
+
+
+def _may_be_dump(entry: os.DirEntry[str]) -> bool:
+    """A directory that pg_dump or the Supabase CLI made, or has begun to make."""
+    return any(name == "toc.dat" or ".dat" in name or name in SUPABASE_FILES for name in os.listdir(entry.path))
+
+
+def _as_head_says(backup: Backup, head: ArchiveHead) -> Backup:
+    server, dumper = (int(text.partition(".")[0]) for text in (head.server_version, head.dump_version))
+    # pg_dump writes SQL for its own release, which an older server may not know.
+    details = {**backup.details, "dump_major": max(server, dumper)}
+    return replace(backup, database=head.database, server_major=server, details=details)
+
+
+def _unless_being_written(backup: Backup, path: Path) -> Backup:
+    if not is_custom(path) or backup.finished_at is None:
+        return backup
+    _head, entries = read_toc(path)
+    data = [entry.placed for entry in entries if entry.has_data]
+    if data and not any(data) and datetime.now(UTC) - backup.finished_at < _QUIET_AFTER:
+        return replace(
+            backup, status=UNFINISHED, problem="It was written to a moment ago and has not got its last bytes yet."
+        )
+    return backup
+
+
+def _as_text_says(backup: Backup, path: Path) -> Backup:
+    with beginning(path) as start:
+        if start.startswith(MAGIC):
+            return replace(backup, status=FAILED, problem="It is a compressed archive, which pg_restore cannot read.")
+    if is_cluster_dump(path):
+        return replace(backup, status=FAILED, problem="It is pg_dumpall's: only dumps of one database are verified.")
+    server, dumper = versions(path)
+    major = max(filter(None, (server, dumper)), default=None)
+    backup = replace(backup, server_major=server, details={**backup.details, "dump_major": major})
+    if compression(path) is None and not ends_complete(path):
+        return replace(backup, status=UNFINISHED, problem="It lacks pg_dump's end marker: cut short, or not ended yet.")
+    return backup
+
+
+def _contents(path: Path, form: str, progress: Progress) -> Check:
+    """The table of contents is whole, and all the data it promises are there, each to its end.
+
+    pg_restore takes a data file of a directory that is empty or cut short for a table with fewer rows, and waits for
+    ever for the rest of a tar file.
+    """
+    try:
+        _head, entries = read_toc(path)
+        data = [entry for entry in entries if entry.has_data]
+        if form == DIRECTORY:
+            faults = _faulty_files(path, data, progress)
+        elif form == TAR:
+            faults = _faulty_members(path, data)
+        else:
+            faults = [f"{e.name} are missing" for e in data if not e.placed] if any(e.placed for e in data) else []
+    except (ArchiveDamagedError, tarfile.TarError, OSError) as error:
+        return Check("contents", FAULTY, f"It cannot be read: {error}.")
+    if faults:
+        return Check("contents", FAULTY, f"The data of {'; of '.join(faults[:3])} ({len(faults)} in all).")
+    return Check("contents", PASSED, f"Its table of contents is whole: {len(entries)} entries, {len(data)} with data.")
+
+
+def _faulty_files(path: Path, data: list[ArchiveEntry], progress: Progress) -> list[str]:
+    """What is wrong with the data files of a directory, in the middle of a sentence."""
+    faults = []
+    for number, entry in enumerate(data):
+        progress(f"reading {path.name}/{entry.file}", number / len(data))
+        file = next(path.glob(f"{glob.escape(entry.file)}*"), None) if entry.file else None
+        if file is None:
+            faults += [f"{entry.name} are missing"] if entry.file else []
+            continue
+        try:
+            total, tail = last_bytes(file, lambda _total: None)
+        except RollbackError as error:
+            if error.code != "backup_damaged":
+                raise
+            faults.append(f"{entry.name} cannot be decompressed to their end")
+            continue
+        if not total or (entry.kind == "TABLE DATA" and not ends_as_data(tail)):
+            faults.append(f"{entry.name} are cut short")
+    return faults
+
+
+def _faulty_members(path: Path, data: list[ArchiveEntry]) -> list[str]:
+    """Likewise of a tar file; its members' ends are looked at, pg_restore reads the rest."""
+    faults = []
+    size = path.stat().st_size
+    with tarfile.open(path) as archive:
+        members = {member.name: member for member in archive.getmembers()}
+        for entry in data:
+            member = members.get(entry.file)
+            if entry.file and member is None:
+                faults.append(f"{entry.name} are missing")
+            elif member and member.offset_data + member.size > size:
+                faults.append(f"{entry.name} are cut short")
+    return faults
+
+
+def _end_marker(path: Path, progress: Progress) -> Check:
+    size = path.stat().st_size if compression(path) is None else None
+    try:
+        total, ended = read_to_the_end(
+            path, lambda read: progress(f"reading {path.name}", read / size if size else None)
+        )
+    except RollbackError as error:
+        if error.code != "backup_damaged":
+            raise
+        return Check("end_marker", FAULTY, error.message)
+    if ended:
+        return Check("end_marker", PASSED, f"It ends with pg_dump's end marker, after {total:,} bytes of SQL.")
+    return Check("end_marker", FAULTY, f"After {total:,} bytes of SQL it ends without pg_dump's end marker: cut short.")
+
+
+def _sum_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _recorded_sum(path: Path, progress: Progress) -> Check:
+    recorded = re.match(r"\s*([0-9a-fA-F]{64})\b", _sum_file(path).read_text(encoding="utf-8", errors="replace"))
+    if recorded is None:
+        return Check("sha256", FAULTY, f"{_sum_file(path).name} holds no SHA-256 sum.")
+    if path.is_dir():
+        return Check("sha256", FAULTY, f"{_sum_file(path).name} stands beside a directory, which has no sum.")
+    digest = hashlib.sha256()
+    size, total = path.stat().st_size, 0
+    with path.open("rb") as stream:
+        while found := stream.read(_CHUNK):
+            digest.update(found)
+            total += len(found)
+            progress(f"checking the sum of {path.name}", total / size)
+    if digest.hexdigest() == recorded.group(1).lower():
+        return Check("sha256", PASSED, f"It has the sum that {_sum_file(path).name} recorded.")
+    return Check("sha256", FAULTY, f"Its SHA-256 sum is another than {_sum_file(path).name} says: changed since.")

@@ -1,0 +1,156 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is looked at in a restored database: its pages, its indexes, and whether it holds what it should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
+    DEGRADED,
+    FAULTY,
+    PASSED,
+    SKIPPED,
+    Check,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import connect
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import DrillServer
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
+from ansible_collections.pgops.rollback.plugins.module_utils.system_user import own_user
+
+#: How many differences a message names.
+_NAMED = 3
+
+#: A table of fewer rows may well change by more than any tolerance within a day.
+_SMALL = 1000
+
+_USER_TABLES = """
+SELECT n.nspname, c.relname, c.reltuples::bigint
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+                  WHERE e.classid = 'pg_catalog.pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
+ORDER BY 1, 2
+"""
+_INVALID_INDEXES = """
+SELECT n.nspname, c.relname
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT i.indisvalid AND c.relkind = 'i' ORDER BY 1, 2
+"""
+
+
+def amcheck(server: DrillServer, databases: list[str], jobs: int, timeout: float, heapallindexed: bool) -> Check:
+    """Tables and B-tree indexes, page by page.
+
+    :param heapallindexed: also that every row is found in its index; worth its time where indexes were copied, not
+        where they were just built.
+    """
+    if not (server.bindir / "pg_amcheck").exists() or not _available(server, "amcheck"):
+        return Check("amcheck", SKIPPED, f"Postgres {server.recipe.version} here has no amcheck.")
+    options = ["--install-missing", f"--jobs={jobs}", *(["--heapallindexed"] if heapallindexed else [])]
+    command = server.program("pg_amcheck", "--no-password", *options)
+    command += [f"--database={name}" for name in databases]
+    answer = own_user().run(command, Path("/"), timeout)
+    if answer.returncode == 0:
+        return Check("amcheck", PASSED, "amcheck finds no damaged page in tables and indexes.")
+    said = " ".join((answer.stdout or answer.stderr).split())
+    return Check("amcheck", FAULTY, f"amcheck finds damage: {said[:300].rstrip('.')}.")
+
+
+def _available(server: DrillServer, extension: str) -> bool:
+    connection = connect(server.login("template1"))
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_catalog.pg_available_extensions WHERE name = %s", (extension,))
+            return cursor.fetchone() is not None
+    finally:
+        connection.close()
+
+
+def checksums(server: DrillServer, timeout: float) -> Check:
+    """Every page's checksum, of a stopped physical cluster."""
+    answer = server.cluster.user.run(
+        [str(server.bindir / "pg_checksums"), "--check", "-D", str(server.cluster.data_directory)],
+        server.cluster.directory,
+        timeout,
+    )
+    said = " ".join((answer.stderr or answer.stdout).split())
+    if answer.returncode == 0:
+        return Check("checksums", PASSED, "Every page has the checksum it was written with.")
+    if "not enabled" in said:
+        return Check("checksums", SKIPPED, "The cluster has no data checksums.")
+    return Check("checksums", FAULTY, f"Pages have wrong checksums: {said[:300].rstrip('.')}.")
+
+
+def valid_indexes(connection: Any) -> Check:
+    """An index that is not valid serves nobody; a dump leaves none behind, a physical backup brings production's."""
+    with connection.cursor() as cursor:
+        cursor.execute(_INVALID_INDEXES)
+        names = [quote_name(*row) for row in cursor.fetchall()]
+    if names:
+        return Check("indexes", DEGRADED, f"Not valid: {_some(names)}. Production has them so, too, or lost a build.")
+    return Check("indexes", PASSED, "Every index is valid.")
+
+
+def count_rows(connection: Any) -> dict[str, int]:
+    """Exact row counts of all ordinary user tables, as SQL writes their names."""
+    with connection.cursor() as cursor:
+        cursor.execute(_USER_TABLES)
+        tables = [(schema, table) for schema, table, _estimate in cursor.fetchall()]
+        counts = {}
+        for schema, table in tables:
+            cursor.execute(sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(sql.Identifier(schema, table)))
+            counts[quote_name(schema, table)] = cursor.fetchone()[0]
+    return counts
+
+
+def beside_live(counts: dict[str, int], live: dict[str, Any], tolerance: int) -> Check:
+    """Restored row counts beside the planner's estimates of the live database, which costs it nothing.
+
+    :param live: connection options.
+    :param tolerance: percent by which a table may differ.
+    """
+    try:
+        connection = connect(live)
+    except RollbackError as error:
+        return Check("live", SKIPPED, f"The live database could not be asked: {error.message}")
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_USER_TABLES)
+            estimates = {quote_name(schema, table): number for schema, table, number in cursor.fetchall()}
+    finally:
+        connection.close()
+    missing = [name for name in estimates if name not in counts]
+    emptied = [name for name, number in estimates.items() if number > _SMALL and counts.get(name) == 0]
+    if missing or emptied:
+        return Check("live", FAULTY, f"Tables of the live database are missing or empty: {_some(missing + emptied)}.")
+    apart = [
+        f"{name} ({counts[name]:,} restored, about {number:,} live)" for name, number in estimates.items()
+        if number > _SMALL and abs(counts[name] - number) * 100 > tolerance * number
+    ]  # fmt: skip
+    if apart:
+        return Check("live", DEGRADED, f"More than {tolerance} % apart from the live database: {_some(apart)}.")
+    known = sum(number >= 0 for number in estimates.values())
+    return Check("live", PASSED, f"{known} tables have as many rows as live, within {tolerance} % (an estimate).")
+
+
+def expected_tables(counts: dict[str, int], tables: list[str]) -> Check:
+    """The tables that the rollback manifest names are there.
+
+    :param tables: as SQL writes them.
+    """
+    missing = [name for name in tables if name not in counts]
+    if missing:
+        return Check("manifest_tables", FAULTY, f"Tables of the rollback manifest are missing: {_some(missing)}.")
+    return Check("manifest_tables", PASSED, f"The {len(tables)} tables of the rollback manifest are there.")
+
+
+def _some(names: list[str]) -> str:
+    more = f" … and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,168 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The disposable server of a restore drill: reachable by its unix socket only, cut off, and always removed."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.backup import FAULTY, PASSED, Check
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import connect
+from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster import (
+    Cluster,
+    Recipe,
+    default_directory,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import (
+    Request,
+    ensure_absent,
+    ensure_started,
+    exclusive,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.system_user import SystemUser
+
+#: Nothing leaves the server, and nothing comes in but through its socket; what it keeps is lost with it anyway.
+ISOLATED = {
+    "archive_mode": "off",
+    "max_logical_replication_workers": 0,
+    "max_wal_senders": 0,
+    "shared_preload_libraries": "",
+    "session_preload_libraries": "",
+    "primary_conninfo": "",
+    "autovacuum": "off",
+    "jit": "off",
+}
+
+#: Bytes a drill leaves free on the disk it works on.
+_RESERVE = 512 << 20
+
+
+@dataclass(frozen=True)
+class DrillServer:
+    """A running drill server.
+
+    :ivar superuser: the bootstrap superuser; of a physical backup, production's.
+    """
+
+    cluster: Cluster
+    recipe: Recipe
+    superuser: str
+
+    @property
+    def bindir(self) -> Path:
+        return Path(self.recipe.bindir)
+
+    def login(self, database: str) -> dict[str, Any]:
+        """Connection options, as connect() takes them."""
+        return {
+            "login_host": str(self.cluster.socket_directory),
+            "login_port": self.recipe.socket_port,
+            "login_user": self.superuser,
+            "login_db": database,
+        }
+
+    def program(self, name: str, *arguments: str) -> list[str]:
+        """The command line of a client program that connects to it."""
+        return [
+            str(self.bindir / name), "--host", str(self.cluster.socket_directory),
+            "--port", str(self.recipe.socket_port), "--username", self.superuser, *arguments,
+        ]  # fmt: skip
+
+    def isolated(self) -> Check:
+        """That what keeps it apart from production is really in force, asked of the running server."""
+        connection = connect(self.login("template1"))
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY (%s)",
+                    (["archive_mode", "archive_command", "archive_library", "primary_conninfo", "listen_addresses",
+                      "max_logical_replication_workers"],),
+                )  # fmt: skip
+                settings = dict(cursor.fetchall())
+        finally:
+            connection.close()
+        wrong = [
+            f"{name} is {settings[name]!r}" for name, wanted in
+            {"archive_mode": "off", "primary_conninfo": "", "listen_addresses": "",
+             "max_logical_replication_workers": "0"}.items() if settings[name] != wanted
+        ]  # fmt: skip
+        if wrong:
+            return Check("isolated", FAULTY, f"The drill's server is not cut off: {', '.join(wrong)}.")
+        return Check("isolated", PASSED, "Archiving is off, and the server listens on its own unix socket only.")
+
+
+def require_room(parent: Path, needed: int) -> None:
+    """:raises RollbackError: ``disk_full``, before anything is written."""
+    free = shutil.disk_usage(parent).free
+    if free < needed + _RESERVE:
+        raise RollbackError(
+            "disk_full",
+            f"The drill would need about {_gigabytes(needed)} in {parent}, where {_gigabytes(free)} are free (it leaves"
+            f" {_gigabytes(_RESERVE)} alone).",
+            "Free some, or set backup_verification_drill_directory to a directory with more room.",
+        )
+
+
+def drill_directory(parent: str | None) -> Path:
+    """A fresh name below the given directory, or where disposable clusters are."""
+    name = f"drill-{secrets.token_hex(3)}"
+    if parent is None:
+        return default_directory(name)
+    directory = Path(parent)
+    if not directory.is_dir():
+        raise RollbackError(
+            "drill_directory_missing",
+            f"{parent}, where the drill is to work, is not a directory.",
+            "Make it, or set backup_verification_drill_directory to another one.",
+        )
+    return directory / name
+
+
+def has_room_at(directory: Path) -> Path:
+    """The nearest parent that exists already."""
+    return next(parent for parent in directory.parents if parent.exists())
+
+
+@contextmanager
+def drill_server(
+    directory: Path, user: SystemUser, request: Request, superuser: str, patience: int,
+    cleaned: Callable[[Check], None],
+) -> Iterator[DrillServer]:  # fmt: skip
+    """A drill server that is gone afterwards, whatever happens.
+
+    :param patience: seconds that its start may take, recovery included.
+    :param cleaned: is told whether it is really gone.
+    """
+    cluster = Cluster(directory, user, patience)
+    try:
+        with exclusive(cluster):
+            _changed, recipe = ensure_started(cluster, request)
+        assert recipe
+        yield DrillServer(cluster, recipe, superuser)
+    finally:
+        cleaned(_removed(cluster))
+
+
+def _removed(cluster: Cluster) -> Check:
+    try:
+        with exclusive(cluster):
+            ensure_absent(cluster)
+    except (RollbackError, OSError) as error:
+        return Check("cleanup", FAULTY, f"The drill's directory {cluster.directory} could not be removed: {error}")
+    left = cluster.server_processes()
+    if left or cluster.directory.exists():
+        return Check("cleanup", FAULTY, f"{cluster.directory} or a process in it ({', '.join(left)}) is still there.")
+    return Check("cleanup", PASSED, "The drill's server and its directory are gone.")
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / (1 << 30):.1f} GiB"

@@ -1,0 +1,159 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files that pg_dump and `supabase db dump` leave: what format they have, and what their first and last bytes tell."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import MAGIC
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+
+CUSTOM, DIRECTORY, TAR, PLAIN, SUPABASE = "custom", "directory", "tar", "plain", "supabase"
+
+#: What pg_restore reads.
+ARCHIVES = (CUSTOM, DIRECTORY, TAR)
+
+#: The files of `supabase db dump`, in the order they are restored; the roles may be missing.
+SUPABASE_FILES = ("roles.sql", "schema.sql", "data.sql")
+
+#: First bytes of a compressed file, and the program that reads it.
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
+
+#: pg_dump's last words. Since `\restrict` they are no longer the last line.
+_END_MARKER = b"PostgreSQL database dump complete"
+_CLUSTER_MARKER = b"PostgreSQL database cluster dump"
+_TAIL = 8192
+_HEAD = 8192
+_CHUNK = 1 << 20
+
+_SERVER = re.compile(rb"^-- Dumped from database version (\d+)", re.MULTILINE)
+_DUMPER = re.compile(rb"^-- Dumped by pg_dump version (\d+)", re.MULTILINE)
+_SQL_START = re.compile(rb"\s*(--|/\*|\\|SET |CREATE |BEGIN|INSERT |COPY )", re.IGNORECASE)
+
+
+def dump_format(path: Path) -> str | None:
+    """One of the formats, or None for what is no dump. A compressed file counts as plain.
+
+    :raises OSError: when it cannot be read.
+    """
+    if path.is_dir():
+        if (path / "toc.dat").exists():
+            return DIRECTORY
+        return SUPABASE if all((path / name).exists() for name in SUPABASE_FILES[1:]) else None
+    with path.open("rb") as stream:
+        start = stream.read(512)
+    if start.startswith(MAGIC):
+        return CUSTOM
+    if start[257:262] == b"ustar":
+        return TAR
+    return PLAIN if compression(path) or _SQL_START.match(start) else None
+
+
+def compression(path: Path) -> str | None:
+    """The program that decompresses it; None if it is not compressed."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    return next((program for magic, program in _COMPRESSED.items() if start.startswith(magic)), None)
+
+
+@contextmanager
+def plain_stream(path: Path) -> Iterator[IO[bytes]]:
+    """The SQL of a plain dump, decompressed on the way.
+
+    A reader that stops early ends the program; whoever read to the end learns whether all was whole.
+
+    :raises RollbackError: ``program_missing``, ``backup_damaged`` (cut short, or a checksum of the compression fails).
+    """
+    program = compression(path)
+    if program is None:
+        with path.open("rb") as stream:
+            yield stream
+        return
+    try:
+        process = subprocess.Popen(
+            [program, "-dc", "--", str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    except FileNotFoundError as error:
+        raise RollbackError(
+            "program_missing", f"{path.name} is compressed, and {program} is not installed on this host.",
+            f"Install {program} there.",
+        ) from error  # fmt: skip
+    with process:
+        assert process.stdout
+        assert process.stderr
+        try:
+            yield process.stdout
+            at_end = not process.stdout.read(1)
+        except BaseException:
+            process.kill()
+            raise
+        if not at_end:
+            process.kill()
+            return
+        reason = process.stderr.read().decode(errors="replace")
+        if process.wait() != 0:
+            raise RollbackError(
+                "backup_damaged",
+                f"{path.name} cannot be decompressed to its end: {' '.join(reason.split()).rstrip('.')}.",
+                "Use another backup; this one is cut short or damaged.",
+            )
+
+
+@contextmanager
+def beginning(path: Path) -> Iterator[bytes]:
+    with plain_stream(path) as stream:
+        yield stream.read(_HEAD)
+
+
+def versions(path: Path) -> tuple[int | None, int | None]:
+    """The majors of the dumped server and of pg_dump, from the comments a plain dump begins with."""
+    with beginning(path) as head:
+        server, dumper = _SERVER.search(head), _DUMPER.search(head)
+    return (int(server.group(1)) if server else None, int(dumper.group(1)) if dumper else None)
+
+
+def is_cluster_dump(path: Path) -> bool:
+    """Whether it is pg_dumpall's."""
+    with beginning(path) as head:
+        return _CLUSTER_MARKER in head
+
+
+def ends_complete(path: Path) -> bool:
+    """Whether an uncompressed file ends with pg_dump's last words."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _TAIL))
+        return _END_MARKER in stream.read()
+
+
+def last_bytes(path: Path, told: Callable[[int], None]) -> tuple[int, bytes]:
+    """Read all of a plain dump, or of a data file of a directory: how many bytes it has, and the last ones.
+
+    :param told: called with the bytes read so far.
+    :raises RollbackError: of plain_stream().
+    """
+    tail, total = b"", 0
+    with plain_stream(path) as stream:
+        while found := stream.read(_CHUNK):
+            total += len(found)
+            tail = (tail + found)[-_TAIL:]
+            told(total)
+    return total, tail
+
+
+def read_to_the_end(path: Path, told: Callable[[int], None]) -> tuple[int, bool]:
+    """Read all of a plain dump: how many bytes of SQL it has, and whether pg_dump's last words are at its end."""
+    total, tail = last_bytes(path, told)
+    return total, _END_MARKER in tail
+
+
+def ends_as_data(tail: bytes) -> bool:
+    """Whether it is the end of a table's data: COPY's terminator, or the last of its INSERT statements."""
+    return tail.rstrip(b"\n").endswith((b"\n\\.", b";")) or tail.strip() == b"\\."

@@ -1,0 +1,304 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The restore drill: a backup is restored into a disposable server, looked at, compared, and removed again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
+    FAULTY,
+    PASSED,
+    SKIPPED,
+    Backup,
+    Check,
+    PhysicalSource,
+    Progress,
+    Source,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import Rung, judged
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import connect
+from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest import (
+    compare,
+    manifest_path,
+    read_manifest,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import Request
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_checks import (
+    amcheck,
+    beside_live,
+    checksums,
+    count_rows,
+    expected_tables,
+    valid_indexes,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import (
+    ISOLATED,
+    DrillServer,
+    drill_directory,
+    drill_server,
+    has_room_at,
+    require_room,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS
+from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import PLAIN, compression
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.logical_restore import DATABASE, restore_dump
+from ansible_collections.pgops.rollback.plugins.module_utils.manifest_checks import run_checks
+from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
+from ansible_collections.pgops.rollback.plugins.module_utils.physical_restore import RECOVERY, make_safe
+from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import Wheel
+from ansible_collections.pgops.rollback.plugins.module_utils.system_user import SystemUser
+
+#: Memory is bounded: the server takes about this, and each of the jobs maintenance_work_mem besides.
+_MEMORY = {"shared_buffers": "256MB", "maintenance_work_mem": "256MB", "max_parallel_maintenance_workers": 0}
+
+#: Rows that are loaded into tables made in the same transaction then need no WAL.
+_LOGICAL = {**ISOLATED, **_MEMORY, "wal_level": "minimal", "max_wal_size": "4GB", "checkpoint_timeout": "1h"}
+
+_PHYSICAL = {**ISOLATED, **_MEMORY, **RECOVERY, "max_prepared_transactions": 100}
+
+#: How many times larger than its dump a database may be, where no content manifest says.
+_GROWTH = 8
+_GROWTH_UNCOMPRESSED = 3
+
+
+@dataclass(frozen=True)
+class DrillOptions:
+    """How to drill.
+
+    :ivar directory: parent of the drill's directory; None for where disposable clusters are.
+    :ivar jobs: sessions that restore and check at once.
+    :ivar timeout: seconds for all of it.
+    :ivar superuser: bootstrap superuser of a physical backup.
+    :ivar database: whose rows are counted, of a physical backup.
+    :ivar live: connection options of the live database to compare with; None without.
+    :ivar tolerance: percent by which row counts may differ from the live ones.
+    :ivar tables: of the rollback manifest, as SQL writes them; ``checks`` likewise its own, validated.
+    """
+
+    user: SystemUser
+    directory: str | None = None
+    jobs: int = 2
+    timeout: int = 21600
+    wheels: tuple[Wheel, ...] = ()
+    superuser: str = "postgres"
+    database: str | None = None
+    live: dict[str, Any] | None = None
+    tolerance: int = 20
+    tables: list[str] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Drilled:
+    """What a drill found out.
+
+    :ivar restore: seconds, bytes, bytes_per_second and rows; None when nothing was restored.
+    """
+
+    rung: Rung
+    restore: dict[str, Any] | None = None
+    missing_extensions: list[str] = field(default_factory=list)
+    postgres: str | None = None
+
+
+def drill(source: Source, backup: Backup, options: DrillOptions, progress: Progress) -> Drilled:
+    """Restore the backup, look at it, compare it, remove it. Faults of the backup are in the rung, as are errors."""
+    return _Drill(source, backup, options, progress).run()
+
+
+class _Drill:
+    def __init__(self, source: Source, backup: Backup, options: DrillOptions, progress: Progress) -> None:
+        self._source, self._backup, self._options, self._progress = source, backup, options, progress
+        self._checks: list[Check] = []
+        self._found = Drilled(Rung("drill", "failed", ""))
+        self._begun = self._looked = time.monotonic()
+
+    def run(self) -> Drilled:
+        problem = ""
+        try:
+            self._climb()
+        except RollbackError as error:
+            problem = str(error)
+        except DATABASE_ERRORS as error:
+            problem = f"The restored database reported: {server_message(error)}."
+        seconds = time.monotonic() - self._begun
+        rung = judged("drill", self._checks, self._said(), self._proved(), self._left_open(), seconds)
+        if problem:
+            rung = Rung("drill", "failed", problem, "", rung.not_proved, self._checks, seconds)
+        self._found.rung = rung
+        return self._found
+
+    def _add(self, *checks: Check) -> None:
+        """Note what was found; a check that did not time itself took the time since the one before."""
+        now = time.monotonic()
+        self._checks += [check if check.seconds else replace(check, seconds=now - self._looked) for check in checks]
+        self._looked = now
+
+    def _left(self) -> float:
+        """Seconds of the time limit that are left.
+
+        :raises RollbackError: ``drill_timeout``.
+        """
+        left = self._options.timeout - (time.monotonic() - self._begun)
+        if left <= 0:
+            raise RollbackError(
+                "drill_timeout",
+                f"The drill took longer than {self._options.timeout} seconds and was ended.",
+                "Give it more time with backup_verification_drill_timeout.",
+            )
+        return left
+
+    def _climb(self) -> None:
+        directory = drill_directory(self._options.directory)
+        require_room(has_room_at(directory), self._needed())
+        physical = isinstance(self._source, PhysicalSource)
+        request = Request(
+            major=self._backup.server_major if physical else self._backup.details["dump_major"],
+            settings=_PHYSICAL if physical else _LOGICAL,
+            wheels=self._options.wheels,
+            fill=self._fill if physical else None,
+        )
+        self._progress("starting a disposable server", None)
+        superuser = self._options.superuser if physical else "postgres"
+        with drill_server(
+            directory, self._options.user, request, superuser, int(self._left()), self._add
+        ) as server:
+            self._found.postgres = server.recipe.version
+            self._add(server.isolated())
+            if physical:
+                self._look_at_cluster(server)
+            else:
+                self._look_at_dump(server)
+
+    def _needed(self) -> int:
+        """Bytes that the restored database will take."""
+        backup = self._backup
+        if backup.database_bytes is not None:
+            return backup.database_bytes * 5 // 4
+        form = backup.details.get("format")
+        compressed = compression(Path(backup.location)) is not None if form == PLAIN else form is not None
+        return (backup.size_bytes or 0) * (_GROWTH if compressed else _GROWTH_UNCOMPRESSED)
+
+    # Logical ----------------------------------------------------------------------------------------------------------
+
+    def _look_at_dump(self, server: DrillServer) -> None:
+        restored = restore_dump(server, self._backup, self._options.jobs, self._left(), self._progress)
+        self._add(restored.check)
+        self._found.missing_extensions = restored.missing_extensions
+        if restored.check.status == FAULTY:
+            return
+        connections = [connect(server.login(DATABASE)) for _job in range(self._options.jobs)]
+        try:
+            manifest = manifest_path(Path(self._backup.location))
+            if manifest.exists():
+                self._progress("comparing with the content manifest", None)
+                known = read_manifest(manifest)
+                self._add(*compare(known, connections, self._progress, without=restored.left_out))
+                counts = {quote_name(table.schema, table.table): table.rows for table in known.tables}
+            else:
+                self._progress("counting rows", None)
+                counts = count_rows(connections[0])
+                self._compare_counts(counts)
+            self._add(valid_indexes(connections[0]))
+            self._own_checks(connections[0], counts)
+            self._measured(connections[0], DATABASE, restored.seconds, counts)
+        finally:
+            for connection in connections:
+                connection.close()
+        self._progress("checking pages and indexes", None)
+        self._add(amcheck(server, [DATABASE], self._options.jobs, self._left(), heapallindexed=False))
+
+    # Physical ---------------------------------------------------------------------------------------------------------
+
+    def _fill(self, data_directory: Path) -> None:
+        assert isinstance(self._source, PhysicalSource)
+        self._source.materialise(self._backup, data_directory, self._progress)
+        make_safe(data_directory, self._options.user)
+        self._progress("recovering to the end of the backup", None)
+
+    def _look_at_cluster(self, server: DrillServer) -> None:
+        restored = time.monotonic() - self._begun
+        connection = connect(server.login("template1"))
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_catalog.pg_is_in_recovery()")
+                recovering = cursor.fetchone()[0]
+                cursor.execute("SELECT datname FROM pg_catalog.pg_database WHERE datallowconn ORDER BY datname")
+                databases = [name for (name,) in cursor.fetchall()]
+        finally:
+            connection.close()
+        if recovering:
+            self._add(Check("recovery", FAULTY, "The server is a standby still; it did not recover."))
+            return
+        self._add(Check("recovery", PASSED, "It recovered to the end of the backup."))
+        wanted = self._options.database
+        if wanted is not None and wanted not in databases:
+            self._add(Check("database", FAULTY, f"There is no database {wanted} in it."))
+            return
+        database = wanted or next((name for name in databases if name not in ("postgres", "template1")), "postgres")
+        self._progress(f"counting the rows of {database}", None)
+        connection = connect(server.login(database))
+        try:
+            counts = count_rows(connection)
+            self._compare_counts(counts)
+            self._add(valid_indexes(connection))
+            self._own_checks(connection, counts)
+            self._measured(connection, database, restored, counts)
+        finally:
+            connection.close()
+        self._progress("checking pages and indexes", None)
+        self._add(amcheck(server, databases, self._options.jobs, self._left(), heapallindexed=True))
+        server.cluster.stop(server.recipe)
+        self._add(checksums(server, self._left()))
+
+    # Both -------------------------------------------------------------------------------------------------------------
+
+    def _compare_counts(self, counts: dict[str, int]) -> None:
+        if self._options.live is not None:
+            self._add(beside_live(counts, self._options.live, self._options.tolerance))
+        else:
+            reason = "There is neither a content manifest nor a live database to compare it with."
+            self._add(Check("comparison", SKIPPED, reason))
+
+    def _own_checks(self, connection: Any, counts: dict[str, int]) -> None:
+        if self._options.tables:
+            self._add(expected_tables(counts, self._options.tables))
+        self._add(*run_checks(connection, self._options.checks))
+
+    def _measured(self, connection: Any, database: str, seconds: float, counts: dict[str, int]) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_catalog.pg_database_size(%s)", (database,))
+            size = cursor.fetchone()[0]
+        self._found.restore = {
+            "seconds": round(seconds, 3),
+            "bytes": size,
+            "bytes_per_second": round(size / max(seconds, 0.001)),
+            "rows": sum(counts.values()),
+        }
+
+    def _said(self) -> str:
+        restore = self._found.restore
+        if restore is None:
+            return "It was restored."
+        return (
+            f"{self._backup.id} was restored into Postgres {self._found.postgres} in {restore['seconds']:.0f} s"
+            f" ({restore['bytes'] / 1e6:,.0f} MB), and {sum(c.status == PASSED for c in self._checks)} checks passed."
+        )
+
+    def _proved(self) -> str:
+        compared = {check.name for check in self._checks if check.status == PASSED}
+        if "hashes" in compared:
+            return "It restores, and every row is what it was when the backup was taken"
+        return "It restores" + (", with about as many rows as the live database" if "live" in compared else "")
+
+    def _left_open(self) -> str:
+        if any(check.name == "hashes" and check.status == PASSED for check in self._checks):
+            return "nothing of this backup; only that the next one will be as good"
+        return "whether every row is what it was: that takes a content manifest (playbooks/baseline.yml --tags dump)"

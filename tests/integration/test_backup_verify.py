@@ -1,0 +1,328 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The ladder on dumps: what is selected, what passes, and what each fault is called."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.pgops.rollback.plugins.module_utils.backup import SourceSettings
+from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import Rung
+from ansible_collections.pgops.rollback.plugins.module_utils.backup_pg_dump import PgDump
+from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import DrillOptions, drill
+from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
+from tests.support.database import OPERATOR, TestDatabase
+from tests.support.dumps import COMPRESSED, take_dump
+from tests.support.modules import ModuleRun, run_module
+
+SCHEMA = """
+CREATE TABLE customer (id serial PRIMARY KEY, name text NOT NULL UNIQUE);
+CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+                     customer int NOT NULL REFERENCES customer, total numeric(10, 2), note text);
+INSERT INTO customer (name) SELECT format('customer %s', n) FROM generate_series(1, 200) n;
+INSERT INTO orders (customer, total, note)
+SELECT 1 + n % 200, n * 1.5, repeat(md5(n::text), 3) FROM generate_series(1, 3000) n;
+CREATE VIEW totals AS SELECT customer, sum(total) FROM orders GROUP BY 1;
+"""
+FORMS = ["custom", "custom-z0", "directory", "tar", "plain", *(f"plain-{program}" for program in COMPRESSED)]
+
+
+@pytest.fixture
+def app(database: TestDatabase) -> TestDatabase:
+    database.query(SCHEMA)
+    return database
+
+
+def verify(path: Path, up_to: str = "drill", check: bool = False, **options: Any) -> ModuleRun:
+    return run_module("backup_verify", {"source": "pg_dump", "path": str(path), "up_to": up_to, **options}, check=check)
+
+
+def statuses(run: ModuleRun) -> dict[str, str]:
+    return {step["name"]: step["status"] for step in run["steps"]}
+
+
+def checks(run: ModuleRun) -> dict[str, str]:
+    return {check["name"]: check["status"] for step in run["steps"] for check in step["details"]["checks"]}
+
+
+def run_drill(path: Path) -> Rung:
+    """The drill without the rungs before it, which would read all of the dump."""
+    source = PgDump(SourceSettings(user=system_user(), timeout=60, path=str(path)))
+    backup = source.inspect(source.backups()[0])
+    return drill(source, backup, DrillOptions(user=system_user()), lambda _text, _fraction: None).rung
+
+
+def aged(path: Path, hours: float) -> Path:
+    """As if it had been written so long ago."""
+    then = time.time() - hours * 3600
+    for file in [path, *path.rglob("*")]:
+        os.utime(file, (then, then))
+    return path
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_intact_dump_of_every_form_passes(app: TestDatabase, tmp_path: Path, form: str) -> None:
+    take_dump(app, tmp_path, form)
+    run = verify(tmp_path, database=app.name)
+
+    assert statuses(run) == {"exists": "ok", "freshness": "ok", "integrity": "ok", "drill": "ok"}, run["msg"]
+    assert {"isolated", "restore", "indexes", "cleanup"} <= checks(run).keys()
+    assert run["restore"]["rows"] == 3200
+    assert run["backup"]["size_bytes"] > 1000
+    assert not [name for name in os.listdir(f"/tmp/pgops-{os.geteuid()}") if name.startswith("drill-")]
+
+
+def test_freshness_opens_no_more_than_it_must(app: TestDatabase, tmp_path: Path) -> None:
+    """A directory of dumps, the newest of which counts; one that is unreadable for its age is never opened."""
+    newest = take_dump(app, tmp_path, "custom")
+    old = Path(shutil.copy(newest, tmp_path / "old.dump"))
+    old.write_bytes(b"")
+    aged(old, 30)
+    run = verify(tmp_path, "freshness")
+    assert (run["backup"]["id"], run["backup"]["database"]) == ("app.dump", app.name)
+    assert run["backup"]["server_major"] == app.cluster.major
+    assert run["age_seconds"] < 60
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status", "message"),
+    [
+        (lambda path: path.unlink(), "failed", "There is no backup."),
+        (lambda path: path.write_bytes(b""), "failed", "empty (0 bytes)"),
+        (lambda path: path.write_text("Sorry, page not found"), "failed", "neither a dump of pg_dump nor SQL"),
+        (lambda path: path.write_bytes(path.read_bytes()[:100]), "failed", "no whole archive"),
+        (lambda path: path.write_bytes(gzip.compress(path.read_bytes())), "failed", "compressed archive"),
+    ],
+)
+def test_no_backup_that_counts(
+    app: TestDatabase, tmp_path: Path, spoil: Callable[[Path], Any], status: str, message: str
+) -> None:
+    spoil(take_dump(app, tmp_path, "custom"))
+    run = verify(tmp_path)
+    assert run.failed
+    assert statuses(run) == {"exists": status, "freshness": "skipped", "integrity": "skipped", "drill": "skipped"}
+    assert message in run["msg"]
+
+
+def test_only_an_old_one(app: TestDatabase, tmp_path: Path) -> None:
+    aged(take_dump(app, tmp_path, "plain"), 25)
+    run = verify(tmp_path)
+    assert statuses(run)["freshness"] == "failed"
+    assert "1 day 1 h old" in run["msg"]
+    assert verify(tmp_path, "freshness", max_age="26h")["verdict"] == "ok"
+
+
+def test_one_from_the_future(app: TestDatabase, tmp_path: Path) -> None:
+    aged(take_dump(app, tmp_path, "plain"), -3)
+    run = verify(tmp_path, "freshness")
+    assert statuses(run)["freshness"] == "failed"
+    assert "in the future" in run["msg"]
+
+
+def test_a_clock_that_is_a_little_off(app: TestDatabase, tmp_path: Path) -> None:
+    aged(take_dump(app, tmp_path, "plain"), -0.05)
+    assert verify(tmp_path, "freshness")["verdict"] == "ok"
+
+
+def test_a_copy_of_an_old_dump_is_old(app: TestDatabase, tmp_path: Path) -> None:
+    """Its file is of today; its head says when pg_dump began."""
+    path = take_dump(app, tmp_path, "custom")
+    content = bytearray(path.read_bytes())
+    # After magic, versions and sizes, and the compression (a byte from layout 1.15 on, before that a number).
+    year = 11 + (1 if content[6] >= 15 else 5) + 5 * 5 + 1
+    content[year] -= 1
+    path.write_bytes(content)
+    run = verify(tmp_path, "freshness")
+    assert statuses(run)["freshness"] == "failed"
+    assert "365 days" in run["msg"] or "366 days" in run["msg"]
+
+
+def test_an_unfinished_one_is_passed_over(app: TestDatabase, tmp_path: Path) -> None:
+    aged(take_dump(app, tmp_path, "custom"), 1)
+    half = take_dump(app, tmp_path, "plain")
+    half.write_bytes(half.read_bytes()[:-200])
+    (tmp_path / "half.dir").mkdir()
+    (tmp_path / "half.dir" / "3061.dat.gz").write_bytes(b"\x1f\x8b")
+    run = verify(tmp_path, "freshness")
+    assert (run["verdict"], run["backup"]["id"]) == ("ok", "app.dump")
+    exists = run["steps"][0]["message"]
+    assert "A newer one does not count: " in exists
+
+
+def test_a_dump_of_another_database(app: TestDatabase, tmp_path: Path) -> None:
+    take_dump(app, tmp_path, "custom")
+    run = verify(tmp_path, "exists", database="other")
+    assert run.failed
+    assert f"It is a dump of database {app.name}, not of other." in run["msg"]
+
+
+def test_a_recorded_sum_is_honoured(app: TestDatabase, tmp_path: Path) -> None:
+    path = take_dump(app, tmp_path, "custom-z0")
+    recorded = path.with_name(f"{path.name}.sha256")
+    recorded.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
+    assert checks(verify(tmp_path, "integrity"))["sha256"] == "passed"
+
+    content = bytearray(path.read_bytes())
+    position = content.index(b"customer 77")
+    content[position + 10] ^= 1
+    path.write_bytes(content)
+    run = verify(tmp_path, "integrity")
+    assert statuses(run)["integrity"] == "failed"
+    assert "SHA-256" in run["msg"]
+
+
+@pytest.mark.parametrize("form", ["custom", "directory", "tar", "plain-gzip", "plain-zstd", "plain-lz4"])
+def test_cut_short(app: TestDatabase, tmp_path: Path, form: str) -> None:
+    path = take_dump(app, tmp_path, form)
+    victim = max(path.glob("*.dat*"), key=lambda file: file.stat().st_size) if path.is_dir() else path
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size * 6 // 10])
+    run = verify(tmp_path, "integrity", program_timeout="20s")
+    assert run.failed
+    # A file so small is seen to its end already when its head is read.
+    assert {step["name"] for step in run["steps"] if step["status"] == "failed"} <= {"exists", "integrity"}, run["msg"]
+
+
+def test_a_directory_that_lost_a_file(app: TestDatabase, tmp_path: Path) -> None:
+    path = take_dump(app, tmp_path, "directory")
+    max(path.glob("*.dat*"), key=lambda file: file.stat().st_size).unlink()
+    run = verify(tmp_path, "integrity")
+    assert (run.failed, checks(run)["contents"]) == (True, "failed")
+    assert "The data of orders are missing" in run["msg"]
+
+
+def test_a_dump_that_restores_with_errors(app: TestDatabase, tmp_path: Path) -> None:
+    path = take_dump(app, tmp_path, "plain")
+    path.write_text(path.read_text().replace("CREATE TABLE public.orders", "CREATE TABLE public.ordres"))
+    run = verify(tmp_path)
+    assert (run.failed, statuses(run)["integrity"], statuses(run)["drill"]) == (True, "ok", "failed")
+    assert 'relation "public.orders" does not exist' in run["msg"]
+    assert checks(run)["cleanup"] == "passed"
+
+
+def test_missing_roles_are_made(app: TestDatabase, tmp_path: Path) -> None:
+    """The drill's server knows none of production's roles: owners, grants and policies name them."""
+    administrator = app.superuser().cursor()
+    administrator.execute('CREATE ROLE "drill Only"')
+    try:
+        administrator.execute(
+            'CREATE POLICY own ON orders TO "drill Only" USING (true); GRANT SELECT ON totals TO "drill Only";'
+            ' ALTER TABLE customer OWNER TO "drill Only"'
+        )
+        take_dump(app, tmp_path, "custom")
+        take_dump(app, tmp_path, "plain")
+        for path in tmp_path.iterdir():
+            assert statuses(verify(path))["drill"] == "ok"
+    finally:
+        administrator.execute(f'REASSIGN OWNED BY "drill Only" TO {OPERATOR}; DROP OWNED BY "drill Only"')
+        administrator.execute('DROP ROLE "drill Only"')
+
+
+def test_an_extension_that_cannot_be_installed_here(app: TestDatabase, tmp_path: Path) -> None:
+    """It is listed and lowers the verdict; a fault beside it is still a fault."""
+    path = take_dump(app, tmp_path, "plain")
+    text = path.read_text()
+    needing = (
+        "CREATE EXTENSION IF NOT EXISTS nowhere WITH SCHEMA public;\n"
+        "CREATE TABLE public.spots (id integer, place public.nowhere_type);\n"
+    )
+    path.write_text(text.replace("CREATE TABLE public.customer", f"{needing}CREATE TABLE public.customer", 1))
+    run = verify(path)
+    assert (run["verdict"], run["missing_extensions"], statuses(run)["drill"]) == ("degraded", ["nowhere"], "degraded")
+
+    path.write_text(path.read_text().replace("\t3.00\t", "\tthree\t", 1))
+    assert statuses(verify(path))["drill"] == "failed"
+
+
+def test_a_dump_of_a_release_that_is_not_here(app: TestDatabase, tmp_path: Path) -> None:
+    path = take_dump(app, tmp_path, "plain")
+    lines = path.read_text().replace(f"Dumped by pg_dump version {app.cluster.major}", "Dumped by pg_dump version 99")
+    path.write_text(lines)
+    run = verify(path)
+    assert statuses(run)["drill"] == "failed"
+    assert "Postgres 99" in run["msg"]
+
+
+def test_no_room(app: TestDatabase, tmp_path: Path) -> None:
+    """A dump with a hole in it, larger than any disk: refused before anything is written."""
+    path = take_dump(app, tmp_path, "plain")
+    with path.open("r+b") as file:
+        end = file.read()[-300:]
+        file.truncate(1 << 43)
+        file.seek(0, os.SEEK_END)
+        file.write(end)
+    run = run_drill(path)
+    assert (run.status, run.checks) == ("failed", [])
+    assert "are free" in run.message
+
+
+def test_check_mode_restores_nothing(app: TestDatabase, tmp_path: Path) -> None:
+    take_dump(app, tmp_path, "custom")
+    records = tmp_path / "records"
+    run = verify(tmp_path / "app.dump", check=True, records_dir=str(records))
+    assert statuses(run)["drill"] == "skipped"
+    assert "would be restored" in run["steps"][3]["message"]
+    assert not records.exists()
+
+
+def test_beside_the_live_database(app: TestDatabase, tmp_path: Path) -> None:
+    app.query("ANALYZE")
+    take_dump(app, tmp_path, "custom")
+    live = {"compare_with_live": True, **app.login()}
+    assert checks(verify(tmp_path, **live))["live"] == "passed"
+
+    app.query("INSERT INTO orders (customer) SELECT 1 FROM generate_series(1, 9000); ANALYZE orders")
+    run = verify(tmp_path, **live)
+    assert (run["verdict"], checks(run)["live"]) == ("degraded", "degraded")
+    assert "public.orders (3,000 restored, about 12,000 live)" in run["msg"]
+
+    run = verify(tmp_path, **{**live, "login_db": "nowhere"})
+    assert checks(run)["live"] == "skipped"
+
+
+def test_the_rollback_manifest_s_own_checks(app: TestDatabase, tmp_path: Path) -> None:
+    take_dump(app, tmp_path, "custom")
+    manifest: dict[str, Any] = {
+        "tables": ["public.orders", "customer_gone"],
+        "checks": [
+            {"name": "orders", "query": "SELECT count(*) FROM orders", "expect": {"minimum": 3000}},
+            {"name": "orphans", "query": "SELECT FROM orders WHERE customer > 200", "expect": "empty"},
+            {"name": "names", "query": "SELECT name FROM customer WHERE id = 3", "expect": {"value": "customer 3"}},
+            {"name": "writes", "query": "DELETE FROM orders", "expect": "empty"},
+        ],
+    }
+    found = checks(verify(tmp_path, manifest=manifest))
+    assert found["manifest_tables"] == "failed"
+    assert {name: status for name, status in found.items() if name.startswith("manifest:")} == {
+        "manifest: orders": "passed", "manifest: orphans": "passed", "manifest: names": "passed",
+        "manifest: writes": "failed",
+    }  # fmt: skip
+
+
+def test_the_record_of_a_drill(app: TestDatabase, tmp_path: Path) -> None:
+    path = take_dump(app, tmp_path, "custom")
+    options: dict[str, Any] = {"records_dir": str(tmp_path / "records"), "run_id": "one", "host": "app"}
+    before = verify(path, "freshness", look_at_drill=True, **options)
+    assert before["steps"][-1]["status"] == "skipped"
+
+    drilled = verify(path, **options)
+    assert drilled["history"][0]["drill_seconds"] > 0
+    after = verify(path, "freshness", look_at_drill=True, **options)
+    assert (after["steps"][-1]["name"], after["steps"][-1]["status"]) == ("drill", "ok")
+    assert "restored app.dump" in after["steps"][-1]["message"]
+
+
+def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+    run = verify(tmp_path / "nowhere")
+    assert (run.failed, statuses(run)["exists"]) == (True, "failed")
+    assert "does not exist on this host" in run["msg"]

@@ -1,0 +1,121 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which rung catches which damage, over all forms of a dump: the table of docs/BACKUP_VERIFICATION.md.
+
+Every fault is tried twice: with a content manifest beside the dump, and without one.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.pgops.rollback.plugins.module_utils.backup import SourceSettings
+from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import RUNGS
+from ansible_collections.pgops.rollback.plugins.module_utils.backup_pg_dump import PgDump
+from ansible_collections.pgops.rollback.plugins.module_utils.backup_verification import Verification, verify
+from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest import manifest_path
+from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import DrillOptions
+from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
+from tests.integration.test_backup_verify import SCHEMA
+from tests.support import faults
+from tests.support.database import TestDatabase
+from tests.support.dumps import take_dump_with_manifest
+
+FORMS = ("custom", "custom-z0", "directory", "tar", "plain", "plain-gzip")
+
+#: Kind of damage, how often it is done to each form, and the forms it can be done to.
+FAULTS: list[tuple[str, faults.Fault, int, tuple[str, ...]]] = [
+    ("one bit flipped", faults.flip_a_bit, 6, FORMS),
+    ("cut short", faults.cut_short, 3, FORMS),
+    ("a file empty", faults.empty, 1, FORMS),
+    ("a data file missing", faults.lose_a_file, 2, ("directory",)),
+    ("rows deleted", faults.lose_rows, 3, ("plain", "plain-gzip")),
+]
+
+
+def climb(dump: Path, up_to: str = "drill") -> dict[str, Any]:
+    user = system_user()
+    asked = Verification(
+        run_id="table", host="here", source="pg_dump", database=None, up_to=up_to, max_age=timedelta(hours=1),
+        drill=DrillOptions(user=user),
+    )  # fmt: skip
+    source = PgDump(SourceSettings(user=user, timeout=20, path=str(dump)))
+    return verify(source, asked, lambda _text, _fraction: None)
+
+
+def failing(result: dict[str, Any]) -> str:
+    """The rung that fails; empty when none does."""
+    return next((step["name"] for step in result["steps"] if step["status"] == "failed"), "")
+
+
+@pytest.fixture
+def app(database: TestDatabase) -> TestDatabase:
+    database.query(SCHEMA)
+    return database
+
+
+def damaged(whole: Path, directory: Path, fault: faults.Fault, chance: random.Random, manifest: bool) -> Path:
+    """A damaged copy, at the same place and with the same times for every fault."""
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(whole.parent, directory)
+    dump = directory / whole.name
+    if not manifest:
+        manifest_path(dump).unlink()
+    fault(dump, chance)
+    return dump
+
+
+def test_a_few_of_the_table(app: TestDatabase, tmp_path: Path) -> None:
+    """One of each kind; the whole table is the next test's."""
+    for kind, fault, _number, forms in FAULTS:
+        whole = take_dump_with_manifest(app, tmp_path / kind, forms[-1])
+        result = climb(damaged(whole, tmp_path / "damaged", fault, random.Random(kind), manifest=True))
+        assert (kind, result["verdict"]) == (kind, "failed")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1500)
+def test_the_table(app: TestDatabase, tmp_path: Path) -> None:
+    with_manifest: Counter[tuple[str, str]] = Counter()
+    without: Counter[tuple[str, str]] = Counter()
+    total: Counter[str] = Counter()
+    for form in FORMS:
+        whole = take_dump_with_manifest(app, tmp_path / form, form)
+        for kind, fault, number, forms in FAULTS:
+            for seed in range(number if form in forms else 0):
+                total[kind] += 1
+                for manifest, counter in ((True, with_manifest), (False, without)):
+                    chance = random.Random(f"{form} {kind} {seed}")
+                    result = climb(damaged(whole, tmp_path / "damaged", fault, chance, manifest))
+                    counter[kind, failing(result)] += 1
+                    assert not manifest or result["verdict"] == "failed", (form, kind, seed, result["steps"])
+    print(f"\n{'damage':22}number  caught by {', '.join(RUNGS)}, none (with manifest; without)")
+    for kind, number in total.items():
+        rows = [[counter[kind, rung] for rung in (*RUNGS, "")] for counter in (with_manifest, without)]
+        print(f"{kind:22}{number:6}  {rows[0]}  {rows[1]}")
+    assert sum(total.values()) >= 60
+    # Without a manifest these leave no trace; everything else is caught.
+    assert {kind for kind, rung in without if not rung} <= {"one bit flipped", "rows deleted"}
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_no_intact_dump_is_failed(app: TestDatabase, tmp_path: Path) -> None:
+    """Twenty of them, each after other writes."""
+    verdicts = []
+    for number in range(20):
+        app.query("INSERT INTO orders (customer, note) SELECT 1 + n % 200, random()::text FROM generate_series(1, 9) n")
+        whole = take_dump_with_manifest(app, tmp_path / str(number), FORMS[number % len(FORMS)])
+        if number % 2:
+            manifest_path(whole).unlink()
+        verdicts.append(climb(whole)["verdict"])
+    assert verdicts == ["ok"] * 20
