@@ -150,7 +150,7 @@ def test_a_restore_that_fails_says_why(store: BarmanStore) -> None:
     target = store.directory / "target"
     target.mkdir()
     shutil.chown(target, USER.uid, USER.gid)
-    with pytest.raises(RollbackError, match=f"^barman recover failed: .*{backup.wal_stop}") as caught:
+    with pytest.raises(RollbackError, match="barman recover failed: Failure copying WAL files") as caught:
         source.materialise(backup, target, silent)
     assert caught.value.code == "restore_failed"
 

@@ -31,7 +31,9 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connection import c
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster import default_directory
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import Request
 from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import ISOLATED, drill_server
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.physical_restore import RECOVERY, make_safe
+from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import find_binaries
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import SystemUser, system_user
 from tests.support.database import WHEELS, TestCluster, running_cluster
 from tests.support.waiting import until
@@ -219,9 +221,15 @@ path_prefix = {pg.bindir}
 
 @contextmanager
 def _archived(name: str, archive_command: str, directory: Path) -> Iterator[TestCluster]:
-    """Of the system's own Postgres, with which the tools were packaged; it has a tablespace of its own."""
+    """Of the system's own Postgres: a packaged tool knows none that is newer. It has a tablespace of its own."""
     settings = {"archive_mode": "on", "archive_command": archive_command, "wal_level": "replica"}
-    with running_cluster(f"pytest-{os.getpid()}-{name}", Request(wheels=WHEELS, settings=settings)) as running:
+    try:
+        binaries = find_binaries(None, USER, cache=directory / "without")
+    except RollbackError as error:
+        pytest.skip(f"the tool fits the system's own Postgres only: {error.message}")
+    assert binaries
+    wanted = Request(bindir=binaries.bindir, settings=settings)
+    with running_cluster(f"pytest-{os.getpid()}-{name}", wanted) as running:
         place = directory / "tablespace"
         place.mkdir()
         if USER.dropped:
