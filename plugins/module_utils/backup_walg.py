@@ -178,7 +178,7 @@ def _wal_needed(backup: Backup, ranges: list[dict[str, Any]]) -> Check:
     needed = needed_wal(backup)
     lacking = [name for name in needed if not any(_holds(span, name) for span in ranges if span["status"] == _FOUND)]
     if not lacking:
-        return Check("wal", PASSED, f"The WAL that it needs is in the storage ({len(needed)} segments).")
+        return Check("wal", PASSED, f"The WAL that it needs is in the storage (segments: {len(needed)}).")
     statuses = {span["status"] for span in ranges for name in lacking if _holds(span, name)}
     said = ", ".join(sorted(statuses)) or "not in its list"
     return Check(

@@ -223,7 +223,7 @@ def _wal_present(backup: BaseBackup, spans: tuple[WalRange, ...], found: dict[st
               if name in found and found[name] != backup.segment_bytes]  # fmt: skip
     if wrong:
         return Check("wal", FAULTY, f"WAL that it needs is not in it: {_some(wrong)}.")
-    return Check("wal", PASSED, f"The WAL that it needs is in it ({len(needed)} segments).")
+    return Check("wal", PASSED, f"The WAL that it needs is in it (segments: {len(needed)}).")
 
 
 def _wal_readable(backup: BaseBackup, spans: tuple[WalRange, ...], tools: Tools, wal: Path, room: bool) -> Check:

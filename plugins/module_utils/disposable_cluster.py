@@ -46,6 +46,9 @@ PATIENCE = 60
 #: Bytes of a unix socket's path, without the closing zero.
 _SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 
+#: Exit codes of pg_isready: it accepts connections; it is starting, recovering or shutting down.
+_ACCEPTS, _BUSY = 0, 1
+
 _MARKER = "DISPOSABLE"
 _MARKER_TEXT = "Made by pgops.rollback.disposable_postgres: state=absent stops the server and removes this directory.\n"
 
@@ -132,9 +135,12 @@ class Cluster:
 
     def running(self, recipe: Recipe) -> bool:
         """Whether a server answers on the socket; a left-over postmaster.pid proves nothing."""
+        return self._readiness(recipe) in (_ACCEPTS, _BUSY)
+
+    def _readiness(self, recipe: Recipe) -> int:
         answer = self._tool(recipe, "pg_isready", "--quiet", "--host", str(self.socket_directory),
                             "--port", str(recipe.socket_port), "--timeout", "10")  # fmt: skip
-        return answer.returncode in (0, 1)  # 1: it is starting up or shutting down
+        return int(answer.returncode)
 
     def make(self, recipe: Recipe, fill: Callable[[Path], None] | None = None) -> None:
         """Create the directories and run initdb.
@@ -189,13 +195,22 @@ class Cluster:
         log_start = self.log_file.stat().st_size
         options = f"-c config_file={shlex.quote(str(self._config_file))}"
         answer = self._pg_ctl(recipe, "start", "--log", str(self.log_file), "--options", options)
-        if answer.returncode != 0:
+        if answer.returncode != 0 or not self._accepts(recipe):
             log = self.log_file.read_bytes()[log_start:].decode(errors="replace")
             raise RollbackError(
                 "start_failed",
                 f"Postgres {recipe.version} did not start in {self.directory}: {_last_lines(log or answer.stderr)}",
                 "Correct the setting or the port that the log names and run it again; all is as it was before.",
             )
+
+    def _accepts(self, recipe: Recipe) -> bool:
+        """Wait until it accepts connections, where pg_ctl only waits until it recovers. False if it ended instead."""
+        deadline = time.monotonic() + self.patience
+        while self._readiness(recipe) != _ACCEPTS:
+            if time.monotonic() > deadline or self._pg_ctl(recipe, "status").returncode != 0:
+                return False
+            time.sleep(0.1)
+        return True
 
     def stop(self, recipe: Recipe, mode: str = "fast") -> None:
         """Stop the server and wait until it is gone.

@@ -18,6 +18,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.system_user import 
 RECOVERY: dict[str, Any] = {
     "hot_standby": "off",
     "recovery_target": "immediate",
+    "recovery_target_timeline": "current",  # the backup's own, whatever was promoted since
     "recovery_target_action": "promote",
 }
 

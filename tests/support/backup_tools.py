@@ -163,7 +163,7 @@ def pgbackrest_store(name: str = "pgbackrest") -> Iterator[PgBackRestStore]:
         command = f"pgbackrest --config={directory}/pgbackrest.conf --stanza={NAME} archive-push %p"
         with _archived(name, command, directory) as pg:
             store = PgBackRestStore(directory, pg)
-            _write(store.config, f"""\
+            store.config.write_text(f"""\
 [global]
 repo1-path={directory}/repo
 log-path={directory}/log
@@ -196,7 +196,7 @@ def barman_store() -> Iterator[BarmanStore]:
         with _archived("barman", f"mkdir -p {incoming} && cp %p {incoming}/%f", directory) as pg:
             store = BarmanStore(directory, pg)
             login = f"host={pg.socket_directory} port={pg.recipe.socket_port} user=postgres"
-            _write(store.config, f"""\
+            store.config.write_text(f"""\
 [barman]
 barman_user = {USER.name}
 barman_home = {directory}/home
@@ -258,10 +258,6 @@ def _execute(pg: TestCluster, database: str, *statements: str) -> None:
                 cursor.execute(statement)
     finally:
         connection.close()
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 # What comes of a backup ----------------------------------------------------------------------------------------------
