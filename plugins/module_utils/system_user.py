@@ -60,9 +60,11 @@ class SystemUser:
         :raises RollbackError: ``program_timeout``.
         """
         inherited = {name: value for name, value in os.environ.items() if not _LIBPQ_VARIABLE.match(name)}
-        identity: dict[str, Any] = (
-            {"user": self.uid, "group": self.gid, "extra_groups": []} if self.dropped else {}
-        )
+        identity: dict[str, Any] = {}
+        if self.dropped:
+            identity = {"user": self.uid, "group": self.gid, "extra_groups": []}
+            # Where a backup tool looks for its configuration.
+            inherited["HOME"] = pwd.getpwuid(self.uid).pw_dir
         with subprocess.Popen(
             command, cwd=cwd, env={**inherited, "LC_ALL": "C", **(environment or {})},
             stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
