@@ -22,6 +22,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     Source,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import Rung, judged
+from ansible_collections.pgops.rollback.plugins.module_utils.canary import expected_canary, look_for
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import connect
 from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest import (
     compare,
@@ -35,6 +36,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.drill_checks import
     checksums,
     count_rows,
     expected_tables,
+    valid_constraints,
     valid_indexes,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import (
@@ -46,7 +48,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import
     require_room,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS
-from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import PLAIN, compression
+from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import PLAIN, SUPABASE, compression
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.logical_restore import DATABASE, restore_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.manifest_checks import run_checks
@@ -78,6 +80,7 @@ class DrillOptions:
     :ivar superuser: bootstrap superuser of a physical backup.
     :ivar database: whose rows are counted, of a physical backup.
     :ivar live: connection options of the live database to compare with; None without.
+    :ivar canary: connection options of the live database to write a canary row to; None without.
     :ivar tolerance: percent by which row counts may differ from the live ones.
     :ivar tables: of the rollback manifest, as SQL writes them; ``checks`` likewise its own, validated.
     """
@@ -90,6 +93,7 @@ class DrillOptions:
     superuser: str = "postgres"
     database: str | None = None
     live: dict[str, Any] | None = None
+    canary: dict[str, Any] | None = None
     tolerance: int = 20
     tables: list[str] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
@@ -209,6 +213,9 @@ class _Drill:
             self._add(valid_indexes(connections[0]))
             self._own_checks(connections[0], counts)
             self._measured(connections[0], DATABASE, restored.seconds, counts)
+            if self._backup.details["format"] == SUPABASE:
+                # Its data are loaded with the triggers that check foreign keys off.
+                self._add(valid_constraints(connections[0]))
         finally:
             for connection in connections:
                 connection.close()
@@ -248,15 +255,24 @@ class _Drill:
         try:
             counts = count_rows(connection)
             self._compare_counts(counts)
-            self._add(valid_indexes(connection))
+            self._add(*self._canary(connection), valid_indexes(connection))
             self._own_checks(connection, counts)
             self._measured(connection, database, restored, counts)
+            self._progress("checking constraints", None)
+            self._add(valid_constraints(connection))
         finally:
             connection.close()
         self._progress("checking pages and indexes", None)
         self._add(amcheck(server, databases, self._options.jobs, self._left(), heapallindexed=True))
         server.cluster.stop(server.recipe)
         self._add(checksums(server, self._left()))
+
+    def _canary(self, connection: Any) -> list[Check]:
+        if self._options.canary is None:
+            return []
+        if self._backup.started_at is None:
+            return [Check("canary", SKIPPED, "When the backup began is not known.")]
+        return [look_for(connection, expected_canary(self._options.canary, self._backup))]
 
     # Both -------------------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,13 @@ options:
         database, which the connection options name.
     type: bool
     default: false
+  canary:
+    description:
+      - Of a physical backup, writes a row to the table C(pgops_rollback_canary) of the live database, which it makes if
+        need be, and looks in the backup for the one that was written before it began.
+      - Writes to production, so it has to be asked for.
+    type: bool
+    default: false
   tolerance:
     description: Percent by which a table's rows may differ from the live database's.
     type: int
@@ -202,6 +209,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "drill_timeout": {"type": "str", "default": "6h"},
     "superuser": {"type": "str", "default": "postgres"},
     "compare_with_live": {"type": "bool", "default": False},
+    "canary": {"type": "bool", "default": False},
     "tolerance": {"type": "int", "default": 20},
     "manifest": {"type": "dict", "default": {}},
     "run_id": {"type": "str", "default": "unnamed"},
@@ -234,6 +242,7 @@ def backup_verify(module: AnsibleModule) -> dict[str, Any]:
 
 def _drill_options(options: dict[str, Any]) -> DrillOptions:
     manifest = options["manifest"]
+    live = {name: options[name] for name in CONNECTION_ARGUMENTS}
     return DrillOptions(
         user=system_user(options["user"]),
         directory=options["drill_directory"],
@@ -242,7 +251,8 @@ def _drill_options(options: dict[str, Any]) -> DrillOptions:
         wheels=wheels_of(options),
         superuser=options["superuser"],
         database=options["database"],
-        live={name: options[name] for name in CONNECTION_ARGUMENTS} if options["compare_with_live"] else None,
+        live=live if options["compare_with_live"] else None,
+        canary=live if options["canary"] else None,
         tolerance=options["tolerance"],
         tables=[quote_name(*parse_name(name, "table")) for name in manifest.get("tables") or []],
         checks=validate_checks(manifest.get("checks") or []),

@@ -10,8 +10,9 @@ import gzip
 import hashlib
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,26 @@ def aged(path: Path, hours: float) -> Path:
     return path
 
 
+@pytest.fixture
+def drill_place() -> Iterator[Path]:
+    """Where the drill's server, which runs as another user, may pass through."""
+    with tempfile.TemporaryDirectory(prefix="pgops-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_an_intact_dump_of_every_form_passes(app: TestDatabase, tmp_path: Path, form: str) -> None:
+def test_an_intact_dump_of_every_form_passes(
+    app: TestDatabase, tmp_path: Path, drill_place: Path, form: str
+) -> None:
     take_dump(app, tmp_path, form)
-    run = verify(tmp_path, database=app.name)
+    run = verify(tmp_path, database=app.name, drill_directory=str(drill_place))
 
     assert statuses(run) == {"exists": "ok", "freshness": "ok", "integrity": "ok", "drill": "ok"}, run["msg"]
     assert {"isolated", "restore", "indexes", "cleanup"} <= checks(run).keys()
     assert run["restore"]["rows"] == 3200
     assert run["backup"]["size_bytes"] > 1000
-    assert not [name for name in os.listdir(f"/tmp/pgops-{os.geteuid()}") if name.startswith("drill-")]
+    assert list(drill_place.iterdir()) == []
 
 
 def test_freshness_opens_no_more_than_it_must(app: TestDatabase, tmp_path: Path) -> None:

@@ -128,3 +128,42 @@ def test_a_cluster_without_the_database(database: TestDatabase, cluster: TestClu
 
 def base_backups(path: Path) -> PgBasebackup:
     return PgBasebackup(SourceSettings(system_user(), timeout=120, path=str(path), wheels=WHEELS))
+
+
+def test_the_canary(database: TestDatabase, cluster: TestCluster, tmp_path: Path) -> None:
+    """The first run finds none and writes one; a backup taken then has it, unless somebody restored an older state."""
+    heap = fill_table(database, 100)
+    live = database.login("postgres")
+    first = take_base_backup(cluster, tmp_path / "first", "plain", heap)
+    assert canary(first.directory, database.name, live) == "skipped"
+    assert database.value("SELECT count(*) FROM pgops_rollback_canary", user="postgres") == 1
+
+    # The manifest tells when a backup began to the second.
+    earlier = "UPDATE pgops_rollback_canary SET written_at = written_at - interval '1 minute'"
+    database.query(earlier, user="postgres")
+    second = take_base_backup(cluster, tmp_path / "second", "plain", heap)
+    assert canary(second.directory, database.name, live) == "passed"
+
+    database.query(earlier, user="postgres")
+    assert canary(second.directory, database.name, live) == "failed"
+
+
+def canary(directory: Path, database: str, live: dict[str, Any]) -> str:
+    source = base_backups(directory)
+    (backup,) = source.backups()
+    found = drill(source, source.inspect(backup), options(database=database, canary=live), silent)
+    return next(check.status for check in found.rung.checks if check.name == "canary")
+
+
+def test_rows_that_break_a_constraint(database: TestDatabase, cluster: TestCluster, tmp_path: Path) -> None:
+    """A copy of files brings them along; nobody checks them but the drill."""
+    database.query(
+        "CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (parent int REFERENCES parent);"
+        " INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1)",
+        user="postgres",
+    )
+    database.query("SET session_replication_role = replica; DELETE FROM parent", user="postgres")
+    taken = take_base_backup(cluster, tmp_path / "base", "plain", fill_table(database, 100))
+    result = climb(base_backups(taken.directory), database.name)
+    assert checks(result)["constraints"] == "failed"
+    assert "child_parent_fkey of public.child" in result["msg"]
