@@ -45,7 +45,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest im
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
     ARCHIVES,
     DIRECTORY,
-    PLAIN,
     SUPABASE,
     SUPABASE_FILES,
     TAR,
@@ -157,8 +156,9 @@ class PgDump(Source):
             # Without a zone, so local time is the best guess there is.
             created = head.created.astimezone(UTC) if head.created else None
             backup = _unless_being_written(backup, path)
-        elif form == PLAIN:
-            backup = _as_text_says(backup, path)
+        else:
+            # Of the files of the Supabase CLI the data alone say where they come from, and end as they should.
+            backup = _as_text_says(backup, path / "data.sql" if form == SUPABASE else path)
         if manifest_path(path).exists():
             manifest = read_manifest(manifest_path(path))
             created = manifest.taken_at

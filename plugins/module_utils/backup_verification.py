@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -96,7 +97,7 @@ def verify(source: Source, asked: Verification, progress: Progress) -> dict[str,
     # A look at the last drill's record is no verification, and must not pass for one.
     if asked.metrics is not None and not (asked.check_mode or asked.look_at_drill):
         write_metrics(asked.metrics, record)
-    return _result(record, steps, history)
+    return {**_result(record, steps, history), **({"exception": climb.defect} if climb.defect else {})}
 
 
 class _Climb:
@@ -105,6 +106,7 @@ class _Climb:
         self.rungs: list[Rung] = []
         self.backup: Backup | None = None
         self.drilled: Drilled | None = None
+        self.defect = ""
 
     def run(self, now: datetime) -> None:
         wanted = RUNGS[: RUNGS.index(self._asked.up_to) + 1]
@@ -118,6 +120,14 @@ class _Climb:
                 self.rungs.append(ways[name]())
             except RollbackError as error:
                 self.rungs.append(Rung(name, "failed", str(error)))
+            except OSError as error:
+                what = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+                self.rungs.append(Rung(name, "failed", f"{what}. See to that, and run it again."))
+            except Exception as error:
+                # A run that breaks down has failed, and its evidence says so.
+                self.defect = traceback.format_exc()
+                text = f"pgops.rollback has a defect: {type(error).__name__}: {error}. Please report it, with -vvv."
+                self.rungs.append(Rung(name, "failed", text))
         if self._asked.look_at_drill:
             self.rungs.append(self._last_drill(now))
 
