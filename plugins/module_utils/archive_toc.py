@@ -27,7 +27,7 @@ _VERSIONS = ((1, 13), (1, 16))
 _LONGEST = 1 << 30
 
 #: K_OFFSET_POS_NOT_SET of pg_backup_archiver.h.
-_POSITION_NOT_SET = 1
+_POSITION_NOT_SET, _POSITION_SET = 1, 2
 
 
 class ArchiveDamagedError(ValueError):
@@ -57,6 +57,7 @@ class ArchiveEntry:
     :ivar definition: the SQL that makes it; empty for data.
     :ivar has_data: data belong to it.
     :ivar placed: where its data are is noted (custom format; False when pg_dump could not seek, or has not ended).
+    :ivar offset: where its data begin in the archive; 0 where that is not noted.
     :ivar file: the file with its data (directory and tar).
     """
 
@@ -69,6 +70,7 @@ class ArchiveEntry:
     depends_on: tuple[int, ...]
     has_data: bool
     placed: bool
+    offset: int
     file: str
 
 
@@ -108,7 +110,12 @@ def read_toc(path: Path) -> tuple[ArchiveHead, list[ArchiveEntry]]:
         reader = _Reader(stream)
         head = reader.head()
         in_files = not is_custom(path)
-        return head, [reader.entry(in_files) for _number in range(head.entries)]
+        entries = [reader.entry(in_files) for _number in range(head.entries)]
+        first = min((entry.offset for entry in entries if entry.offset), default=None)
+        # One wrong bit in the number of entries would leave objects out without an error.
+        if (stream.tell() != first) if first is not None else (in_files and stream.read(1) != b""):
+            raise ArchiveDamagedError("its table of contents holds more than it says")
+        return head, entries
 
 
 def is_custom(path: Path) -> bool:
@@ -172,16 +179,18 @@ class _Reader:
         owner = self._text()
         self._text()  # with OIDs
         depends_on = []
-        while (number := self._string()) is not None:
-            depends_on.append(int(number) if number.isdigit() else 0)
-        placed, file = True, ""
+        while (text := self._string()) is not None:
+            depends_on.append(int(text) if text.isdigit() else 0)
+        placed, offset, file = True, 0, ""
         if in_files:
             file = self._text()
         else:
-            placed = self._bytes(1)[0] != _POSITION_NOT_SET
-            self._bytes(self._offset_size)
+            state = self._bytes(1)[0]
+            placed = state != _POSITION_NOT_SET
+            number = int.from_bytes(self._bytes(self._offset_size), "little")
+            offset = number if state == _POSITION_SET else 0
         return ArchiveEntry(
-            dump_id, kind, schema, name, owner, definition, tuple(depends_on), has_data, placed, file
+            dump_id, kind, schema, name, owner, definition, tuple(depends_on), has_data, placed, offset, file
         )
 
     def _bytes(self, length: int) -> bytes:

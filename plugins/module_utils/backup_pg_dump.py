@@ -161,7 +161,10 @@ class PgDump(Source):
             backup = _as_text_says(backup, path / "data.sql" if form == SUPABASE else path)
         if manifest_path(path).exists():
             manifest = read_manifest(manifest_path(path))
+            # UTC and exact: the dump is of that moment, whenever it was copied.
             created = manifest.taken_at
+            if backup.finished_at:
+                backup = replace(backup, finished_at=min(backup.finished_at, created))
             backup = replace(
                 backup, database=backup.database or manifest.database, database_bytes=manifest.database_bytes
             )

@@ -89,14 +89,14 @@ def verify(source: Source, asked: Verification, progress: Progress) -> dict[str,
         "missing_extensions": climb.drilled.missing_extensions if climb.drilled else [],
         "versions": {"postgres": climb.drilled.postgres} if climb.drilled and climb.drilled.postgres else {},
     }
+    # A look at the last drill's record is no verification, and must not pass for one.
+    if asked.metrics is not None and not (asked.check_mode or asked.look_at_drill):
+        write_metrics(asked.metrics, record)
     history: list[dict[str, Any]] = []
     if asked.records is not None:
         if not asked.check_mode:
             write_record(asked.records, record)
         history = read_history(asked.records)
-    # A look at the last drill's record is no verification, and must not pass for one.
-    if asked.metrics is not None and not (asked.check_mode or asked.look_at_drill):
-        write_metrics(asked.metrics, record)
     return {**_result(record, steps, history), **({"exception": climb.defect} if climb.defect else {})}
 
 
@@ -167,6 +167,9 @@ class _Climb:
         except RollbackError as error:
             status = "skipped" if error.code == "drill_missing" else "degraded"
             return Rung("drill", status, str(error))
+        if (record["source"], record["database"]) != (self._asked.source, self._asked.database):
+            of = f"{record['source']}, database {record['database']}"
+            return Rung("drill", "skipped", f"The last drill was of another backup ({of}); run verify_backup.yml.")
         age = now - datetime.fromisoformat(record["finished"])
         backup = (record.get("backup") or {}).get("id")
         return Rung("drill", "ok", f"The last drill, {show_duration(age)} ago, restored {backup}.",

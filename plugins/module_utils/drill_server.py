@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -70,6 +71,17 @@ class DrillServer:
             "login_db": database,
         }
 
+    def connect(self, database: str) -> Any:
+        """A connection to this server, whatever the environment says: PGHOSTADDR or PGSERVICE lead elsewhere.
+
+        :raises RollbackError: those of connect().
+        """
+        kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
+        try:
+            return connect(self.login(database))
+        finally:
+            os.environ.update(kept)
+
     def program(self, name: str, *arguments: str) -> list[str]:
         """The command line of a client program that connects to it."""
         return [
@@ -78,14 +90,17 @@ class DrillServer:
         ]  # fmt: skip
 
     def isolated(self) -> Check:
-        """That what keeps it apart from production is really in force, asked of the running server."""
-        connection = connect(self.login("template1"))
+        """That what keeps it apart from production is really in force, asked of the running server.
+
+        :raises RollbackError: ``drill_not_isolated``, before anything is written.
+        """
+        connection = self.connect("template1")
         try:
             with connection.cursor() as cursor:
                 cursor.execute(
                     "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY (%s)",
                     (["archive_mode", "archive_command", "archive_library", "primary_conninfo", "listen_addresses",
-                      "max_logical_replication_workers"],),
+                      "max_logical_replication_workers", "data_directory"],),
                 )  # fmt: skip
                 settings = dict(cursor.fetchall())
         finally:
@@ -93,10 +108,15 @@ class DrillServer:
         wrong = [
             f"{name} is {settings[name]!r}" for name, wanted in
             {"archive_mode": "off", "primary_conninfo": "", "listen_addresses": "",
-             "max_logical_replication_workers": "0"}.items() if settings[name] != wanted
+             "max_logical_replication_workers": "0",
+             "data_directory": str(self.cluster.data_directory)}.items() if settings[name] != wanted
         ]  # fmt: skip
         if wrong:
-            return Check("isolated", FAULTY, f"The drill's server is not cut off: {', '.join(wrong)}.")
+            raise RollbackError(
+                "drill_not_isolated",
+                f"The drill's server is not cut off from everything else: {', '.join(wrong)}. Nothing was restored.",
+                "Please report it, with -vvv.",
+            )
         return Check("isolated", PASSED, "Archiving is off, and the server listens on its own unix socket only.")
 
 

@@ -24,7 +24,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     Check,
     Progress,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import connect
 from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import DrillServer
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
@@ -75,7 +74,7 @@ def restore_dump(server: DrillServer, backup: Backup, jobs: int, timeout: float,
     path, form = Path(backup.location), backup.details["format"]
     progress(f"looking at what {path.name} needs", None)
     needed = needs(path, form)
-    connection = connect(server.login("template1"))
+    connection = server.connect("template1")
     try:
         with connection.cursor() as cursor:
             _make_roles(cursor, needed.roles)
@@ -87,6 +86,10 @@ def restore_dump(server: DrillServer, backup: Backup, jobs: int, timeout: float,
     begun = time.monotonic()
     if form in ARCHIVES:
         errors = _pg_restore(server, path, form, missing, jobs, timeout, _sized(progress, backup))
+    elif missing:
+        # Behind a COPY that fails psql would take the table's rows for commands.
+        why = f"It needs the extensions {', '.join(missing)}, which cannot be installed here; plain SQL stops there."
+        return Restored(Check("restore", FAULTY, f"{why} Install them, or dump in the custom format."), 0.0, missing)
     else:
         errors = _psql(server, path, form, timeout, _sized(progress, backup))
     check = _judged(errors, missing)
@@ -140,7 +143,7 @@ def _sized(progress: Progress, backup: Backup) -> Progress:
 
 def _watched(server: DrillServer, what: str, run: Any, progress: Progress) -> CompletedProcess[str]:
     """Wait for a program and tell how large the database has become meanwhile."""
-    connection = connect(server.login("template1"))
+    connection = server.connect("template1")
     try:
         with ThreadPoolExecutor(1) as pool, connection.cursor() as cursor:
             running = pool.submit(run)
@@ -149,6 +152,10 @@ def _watched(server: DrillServer, what: str, run: Any, progress: Progress) -> Co
                 progress(what, cursor.fetchone()[0])
             result: CompletedProcess[str] = running.result()
             return result
+    except BaseException:
+        # Without its server the program ends; else whoever ended us would wait for it.
+        server.cluster.stop(server.recipe, mode="immediate")
+        raise
     finally:
         connection.close()
 
@@ -191,20 +198,21 @@ def _pg_restore(
 
 
 def _psql(server: DrillServer, path: Path, form: str, timeout: float, progress: Progress) -> list[_Error]:
-    """A plain dump goes on after an error, so that all are known; psql's exit code then says nothing."""
+    """The first error ends it: behind a COPY that fails, psql would take the table's rows for commands."""
     errors: list[_Error] = []
     files = [path]
     if form == SUPABASE:
         files = [path / name for name in SUPABASE_FILES if (path / name).exists()]
         _run_script(server, stubs(path))
-    # An error in a COPY makes psql read its rows as commands, up to the next `\.`: only the errors count.
     command = server.program("psql", "--dbname", DATABASE, "--no-psqlrc", "--quiet", "--no-password",
-                             "--set=VERBOSITY=terse", "--output=/dev/null", "--file=-")  # fmt: skip
+                             "--set=VERBOSITY=terse", "--set=ON_ERROR_STOP=1", "--output=/dev/null",
+                             "--file=-")  # fmt: skip
     for file in files:
         with plain_stream(file) as stream:
             answer = _watched(
                 server, f"restoring {file.name}",
-                lambda stream=stream: own_user().run(command, Path("/"), timeout, stdin=stream), progress,
+                # Not as root, whatever the dump holds.
+                lambda stream=stream: server.cluster.user.run(command, Path("/"), timeout, stdin=stream), progress,
             )  # fmt: skip
         errors += [_Error(message.rstrip(".")) for _line, message in _PSQL_ERROR.findall(answer.stderr)]
         if answer.returncode != 0 and not errors:
@@ -213,7 +221,7 @@ def _psql(server: DrillServer, path: Path, form: str, timeout: float, progress: 
 
 
 def _run_script(server: DrillServer, statements: str) -> None:
-    connection = connect(server.login(DATABASE))
+    connection = server.connect(DATABASE)
     try:
         with connection.cursor() as cursor:
             cursor.execute(statements)

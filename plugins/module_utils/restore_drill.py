@@ -23,7 +23,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import Rung, judged
 from ansible_collections.pgops.rollback.plugins.module_utils.canary import expected_canary, look_for
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import connect
 from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest import (
     compare,
     manifest_path,
@@ -198,7 +197,7 @@ class _Drill:
         self._found.missing_extensions = restored.missing_extensions
         if restored.check.status == FAULTY:
             return
-        connections = [connect(server.login(DATABASE)) for _job in range(self._options.jobs)]
+        connections = [server.connect(DATABASE) for _job in range(self._options.jobs)]
         try:
             manifest = manifest_path(Path(self._backup.location))
             if manifest.exists():
@@ -232,7 +231,7 @@ class _Drill:
 
     def _look_at_cluster(self, server: DrillServer) -> None:
         restored = time.monotonic() - self._begun
-        connection = connect(server.login("template1"))
+        connection = server.connect("template1")
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_catalog.pg_is_in_recovery()")
@@ -251,7 +250,7 @@ class _Drill:
             return
         database = wanted or next((name for name in databases if name not in ("postgres", "template1")), "postgres")
         self._progress(f"counting the rows of {database}", None)
-        connection = connect(server.login(database))
+        connection = server.connect(database)
         try:
             counts = count_rows(connection)
             self._compare_counts(counts)

@@ -222,7 +222,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def backup_verify(module: AnsibleModule) -> dict[str, Any]:
     # What a drill started is removed, too, when somebody ends the module.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: sys.exit(1))
     options = with_token(module.params)
     asked = Verification(
         run_id=options["run_id"],
