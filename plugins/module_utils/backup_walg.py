@@ -29,7 +29,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_tool import 
     needed_wal,
     run_tool,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 from ansible_collections.pgops.rollback.plugins.module_utils.wal_segments import (
     SEGMENT_BYTES,
     segment_bytes_of,
@@ -71,10 +71,11 @@ class WalG(PhysicalSource):
         progress("wal-g wal-verify is looking for gaps in the WAL", None)
         answer = self._asked("wal-verify", "integrity", "timeline", "--json")
         try:
-            assert isinstance(answer, dict)
+            if not isinstance(answer, dict):
+                raise _unexpected("wal-verify")
             ranges = answer["integrity"]["details"] or []
             checks = [_wal_needed(backup, ranges), _wal_since(backup, ranges), _timeline(answer["timeline"]["status"])]
-        except (KeyError, TypeError, AssertionError) as error:
+        except (KeyError, TypeError) as error:
             raise _unexpected("wal-verify") from error
         why = "WAL-G keeps no checksums to compare its stored files with; the drill reads them all."
         return [*checks, Check("files", SKIPPED, why)]
@@ -190,8 +191,7 @@ def _wal_needed(backup: Backup, ranges: list[dict[str, Any]]) -> Check:
 
 def _wal_since(backup: Backup, ranges: list[dict[str, Any]]) -> Check:
     """What a roll forward from it would need."""
-    last = backup.wal_stop or backup.wal_start
-    assert last
+    last = certain(backup.wal_stop or backup.wal_start)
     later = [span for span in ranges if span["end_segment"][8:] > last[8:]]
     lost = [span for span in later if span["status"] == "MISSING_LOST"]
     if lost:

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import plain_stream
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 
 PLAIN, TAR = "plain", "tar"
 
@@ -54,9 +54,9 @@ class Entry:
 
         :raises RollbackError: ``backup_damaged``.
         """
-        assert self.stream
+        stream = certain(self.stream)
         try:
-            while found := self.stream.read(_CHUNK):
+            while found := stream.read(_CHUNK):
                 yield found
         except tarfile.TarError as error:
             raise RollbackError(
@@ -154,9 +154,8 @@ def wal_header(directory: Path, form: str) -> WalHeader | None:
 
 
 def _understood(stream: IO[bytes] | None) -> WalHeader | None:
-    assert stream
-    with stream:
-        start = stream.read(_WAL_HEADER.size)
+    with certain(stream) as opened:
+        start = opened.read(_WAL_HEADER.size)
     if len(start) < _WAL_HEADER.size:
         return None
     magic, _flags, _timeline, _address, _length, system_id, segment_bytes, _block = _WAL_HEADER.unpack(start)

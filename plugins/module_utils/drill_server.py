@@ -28,7 +28,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states i
     ensure_started,
     exclusive,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import SystemUser
 
 #: Nothing leaves the server, and nothing comes in but through its socket; what it keeps is lost with it anyway.
@@ -166,8 +166,7 @@ def drill_server(
     try:
         with exclusive(cluster):
             _changed, recipe = ensure_started(cluster, request)
-        assert recipe
-        yield DrillServer(cluster, recipe, superuser)
+        yield DrillServer(cluster, certain(recipe), superuser)
     finally:
         cleaned(_removed(cluster))
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
 from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import MAGIC
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 
 CUSTOM, DIRECTORY, TAR, PLAIN, SUPABASE = "custom", "directory", "tar", "plain", "supabase"
 
@@ -64,8 +64,7 @@ def compression(path: Path) -> str | None:
     return next((program for magic, program in _COMPRESSED.items() if start.startswith(magic)), None)
 
 
-@contextmanager
-def plain_stream(path: Path) -> Iterator[IO[bytes]]:
+def plain_stream(path: Path) -> AbstractContextManager[IO[bytes]]:
     """The SQL of a plain dump, decompressed on the way.
 
     A reader that stops early ends the program; whoever read to the end learns whether all was whole.
@@ -73,57 +72,56 @@ def plain_stream(path: Path) -> Iterator[IO[bytes]]:
     :raises RollbackError: ``program_missing``, ``backup_damaged`` (cut short, or a checksum of the compression fails).
     """
     program = compression(path)
-    if program is None:
-        with path.open("rb") as stream:
-            yield stream
-        return
-    try:
-        process = subprocess.Popen(
-            [program, "-dc", "--", str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-    except FileNotFoundError as error:
-        raise RollbackError(
-            "program_missing", f"{path.name} is compressed, and {program} is not installed on this host.",
-            f"Install {program} there.",
-        ) from error  # fmt: skip
-    with process:
-        assert process.stdout
-        assert process.stderr
+    return _Decompressed(program, path) if program else path.open("rb")
+
+
+class _Decompressed(AbstractContextManager[IO[bytes]]):
+    def __init__(self, program: str, path: Path) -> None:
+        self._path = path
+        command = [program, "-dc", "--", str(path)]
         try:
-            yield process.stdout
-            at_end = not process.stdout.read(1)
-        except BaseException:
-            process.kill()
-            raise
-        if not at_end:
-            process.kill()
-            return
-        reason = process.stderr.read().decode(errors="replace")
-        if process.wait() != 0:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        except FileNotFoundError as error:
+            raise RollbackError(
+                "program_missing",
+                f"{path.name} is compressed, and {program} is not installed on this host.",
+                f"Install {program} there.",
+            ) from error
+
+    def __enter__(self) -> IO[bytes]:
+        return certain(self._process.stdout)
+
+    def __exit__(self, kind: type[BaseException] | None, *_details: object) -> None:
+        with self._process as process:
+            if kind is not None or certain(process.stdout).read(1):
+                process.kill()
+                return
+            reason = certain(process.stderr).read().decode(errors="replace")
+        if process.returncode != 0:
             raise RollbackError(
                 "backup_damaged",
-                f"{path.name} cannot be decompressed to its end: {' '.join(reason.split()).rstrip('.')}.",
+                f"{self._path.name} cannot be decompressed to its end: {' '.join(reason.split()).rstrip('.')}.",
                 "Use another backup; this one is cut short or damaged.",
             )
 
 
-@contextmanager
-def beginning(path: Path) -> Iterator[bytes]:
+def beginning(path: Path) -> bytes:
     with plain_stream(path) as stream:
-        yield stream.read(_HEAD)
+        return stream.read(_HEAD)
 
 
 def versions(path: Path) -> tuple[int | None, int | None]:
     """The majors of the dumped server and of pg_dump, from the comments a plain dump begins with."""
-    with beginning(path) as head:
-        server, dumper = _SERVER.search(head), _DUMPER.search(head)
+    head = beginning(path)
+    server, dumper = _SERVER.search(head), _DUMPER.search(head)
     return (int(server.group(1)) if server else None, int(dumper.group(1)) if dumper else None)
 
 
 def is_cluster_dump(path: Path) -> bool:
     """Whether it is pg_dumpall's."""
-    with beginning(path) as head:
-        return _CLUSTER_MARKER in head
+    return _CLUSTER_MARKER in beginning(path)
 
 
 def ends_complete(path: Path) -> bool:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 
 class RollbackError(Exception):
     """What happened and why, the way out, and a short stable code that the runbook explains.
@@ -20,6 +22,19 @@ class RollbackError(Exception):
         self.code = code
         self.message = message
         self.remedy = remedy
+
+
+Value = TypeVar("Value")
+
+
+def certain(value: Value | None) -> Value:
+    """A value that cannot be missing where it is asked for; that it is would be a defect.
+
+    :raises AssertionError: when it is.
+    """
+    if value is None:
+        raise AssertionError("a value that cannot be missing is missing")
+    return value
 
 
 def server_message(error: Exception) -> str:

@@ -224,7 +224,8 @@ class _Drill:
     # Physical ---------------------------------------------------------------------------------------------------------
 
     def _fill(self, data_directory: Path) -> None:
-        assert isinstance(self._source, PhysicalSource)
+        if not isinstance(self._source, PhysicalSource):
+            raise AssertionError("only a physical backup fills a data directory")
         self._source.materialise(self._backup, data_directory, self._progress)
         make_safe(data_directory, self._options.user)
         self._progress("recovering to the end of the backup", None)

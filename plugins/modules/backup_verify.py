@@ -175,7 +175,6 @@ code:
 """
 
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -220,10 +219,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
+def _ended(_number: int, _frame: Any) -> None:
+    """What a drill started is removed, too, when somebody ends the module."""
+    raise SystemExit(1)
+
+
 def backup_verify(module: AnsibleModule) -> dict[str, Any]:
-    # What a drill started is removed, too, when somebody ends the module.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda _number, _frame: sys.exit(1))
+        signal.signal(number, _ended)
     options = with_token(module.params)
     asked = Verification(
         run_id=options["run_id"],

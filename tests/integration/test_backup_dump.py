@@ -209,7 +209,6 @@ def pg_restore(cluster: TestCluster, into: TestDatabase, path: Path) -> None:
     )  # fmt: skip
 
 
-
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%pg_get_viewdef%'

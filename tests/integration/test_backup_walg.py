@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -104,7 +103,10 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
         place = Path(name)
         place.chmod(0o755)
         (place / "bin").mkdir()
-        shutil.copy(ROOT / "tests/support/wal_g", place / "bin" / "wal-g")
+        program = place / "bin" / "wal-g"
+        stand_in = (ROOT / "tests/support/wal_g").read_text(encoding="utf-8")
+        program.write_text(f"#!/usr/bin/env python3\n{stand_in}", encoding="utf-8")
+        program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{place / 'bin'}:/usr/local/bin:/usr/bin:/bin")
         made = Storage(place)
         made.config.write_text(json.dumps({"WALG_FILE_PREFIX": name}))

@@ -233,8 +233,11 @@ def scraped(values: str) -> str:
         ({"last_success_timestamp_seconds": "0x240"}, 26, None, {}),
         ({"last_success_timestamp_seconds": "0x240"}, 27, "PgBackupVerifyOverdue", {}),
         ({name: None for name in WELL}, 2, "PgBackupVerifyAbsent", None),
-        ({name: None for name in WELL} | {"last_run_timestamp_seconds": "nowx100",
-          "last_drill_timestamp_seconds": "nowx100"}, 102, "PgBackupVerifyAbsent", {}),
+        (
+            {name: None for name in WELL}
+            | {"last_run_timestamp_seconds": "nowx100", "last_drill_timestamp_seconds": "nowx100"},
+            102, "PgBackupVerifyAbsent", {},
+        ),
         ({"last_drill_timestamp_seconds": "0x240"}, 192, None, {}),
         ({"last_drill_timestamp_seconds": "0x240"}, 194, "PgBackupDrillOld", {}),
         ({"last_drill_timestamp_seconds": None}, 3, "PgBackupDrillOld", {}),
