@@ -11,11 +11,12 @@ the extreme in the data) are read in sequence_values.
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections, share_out
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
@@ -318,16 +319,16 @@ def lock_slots(sequence: Sequence) -> int:
 def read_catalog(connections: Connections) -> SequenceCatalog:
     """Read every sequence of the user schemas with what it feeds. Temporary objects do not count.
 
-    Many sequences are worth a second session already here, for the half that does not wait for the other.
+    Many sequences are worth a second session already here. It is opened while the longest query runs, and reads the
+    rest; where there is none, the first one reads it all.
     """
-    with connections.first.cursor() as cursor:
+    with connections.first.cursor() as cursor, ThreadPoolExecutor(1) as pool:
         cursor.execute("SELECT pg_catalog.count(*) FROM pg_catalog.pg_sequence")
-        connections.expect(cursor.fetchone()[0])
+        (number,) = cursor.fetchone()
+        rest = pool.submit(_read_rest, connections, number)
+        feeds = _rows(cursor, _FEEDS)
+        sequences, keys, schemas = rest.result()
         codec = psycopg2.extensions.encodings.get(cursor.connection.info.parameter_status("server_encoding"), "utf-8")
-    cursors = [connection.cursor() for connection in connections.every]
-    feeds, sequences, keys, schemas = share_out(
-        cursors, [_FEEDS, _SEQUENCES, _KEYS_WITHOUT_DEFAULT, _SEARCH_PATH], _rows
-    )
     by_oid = {row[0]: Sequence(*row) for row in sequences}
     by_name = {(sequence.schema, sequence.sequence): sequence for sequence in by_oid.values()}
     search_path = [schema for (schema,) in schemas]
@@ -342,6 +343,12 @@ def read_catalog(connections: Connections) -> SequenceCatalog:
         for column in sequence.columns:
             column.covered = any((parent, column.column) in fed for parent in column.parents)
     return SequenceCatalog(list(by_oid.values()), [key for row in keys if (key := _key(row, by_oid))])
+
+
+def _read_rest(connections: Connections, number: int) -> list[list[tuple[Any, ...]]]:
+    connections.expect(number)
+    with connections.every[-1].cursor() as cursor:
+        return [_rows(cursor, query) for query in (_SEQUENCES, _KEYS_WITHOUT_DEFAULT, _SEARCH_PATH)]
 
 
 def _rows(cursor: Any, query: str) -> list[tuple[Any, ...]]:

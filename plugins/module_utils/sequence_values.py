@@ -116,19 +116,23 @@ def read_assessments(connections: Connections, sequences: list[Sequence]) -> lis
     cursors[0].execute(_LOCK_CAPACITY)
     slots = min(LOCK_SLOTS, cursors[0].fetchone()[0] // SHARE_OF_LOCKS)
     read: dict[int, Assessment] = {}
-    for found in share_out(cursors, _batches(readable, slots), _read_batch):
+    for found in share_out(cursors, _batches(readable, slots, len(cursors)), _read_batch):
         read.update(found)
     return [read.get(sequence.oid) or assess(sequence, None, None) for sequence in sequences]
 
 
-def _batches(sequences: list[Sequence], slots: int) -> list[list[Sequence]]:
+def _batches(sequences: list[Sequence], slots: int, workers: int) -> list[list[Sequence]]:
+    """Batches of at most so many lock slots, all alike and as many for each worker, so that none waits at the end."""
+    whole = sum(map(lock_slots, sequences))
+    rounds = math.ceil(whole / slots / workers)
+    most = min(slots, math.ceil(whole / max(rounds * workers, 1)))
     batches: list[list[Sequence]] = []
     room = 0
     for sequence in sequences:
         room -= lock_slots(sequence)
         if room < 0 or not batches:
             batches.append([])
-            room = slots - lock_slots(sequence)
+            room = most - lock_slots(sequence)
         batches[-1].append(sequence)
     return batches
 
