@@ -19,6 +19,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
     plain_stream,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name
+from ansible_collections.pgops.rollback.plugins.module_utils.plain_sql import extension_of, sql_lines
 
 _NAME = r'("(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
 _NAMES = rf"({_NAME}(?:\s*,\s*{_NAME})*)"
@@ -35,11 +36,14 @@ _ROLE_PHRASES = tuple(
         rf"^SET SESSION AUTHORIZATION {_NAMES};",
         rf"^CREATE SCHEMA .* AUTHORIZATION {_NAMES};",
         rf"^CREATE USER MAPPING .*FOR {_NAMES} SERVER",
+        rf"^ALTER ROLE {_NAMES} ",
     )
 )
 _STATEMENTS = (b"ALTER ", b"GRANT ", b"REVOKE ", b"CREATE POLICY ", b"SET SESSION AUTHORIZATION ", b"CREATE SCHEMA ",
                b"CREATE USER MAPPING ")  # fmt: skip
-_EXTENSION = re.compile(rf"^CREATE EXTENSION (?:IF NOT EXISTS )?{_NAME}")
+_LOCALE = re.compile(
+    r"\b(ENCODING|LOCALE_PROVIDER|LOCALE|LC_COLLATE|LC_CTYPE|ICU_LOCALE|BUILTIN_LOCALE) = '?([\w@.+-]+)'?"
+)
 
 #: Words in a role's place.
 _NO_ROLES = frozenset({"public", "current_user", "current_role", "session_user"})
@@ -47,31 +51,54 @@ _NO_ROLES = frozenset({"public", "current_user", "current_role", "session_user"}
 
 @dataclass
 class Needs:
+    """:ivar locale: options of CREATE DATABASE that decide how its text sorts and what a letter is; archives only."""
+
     roles: set[str] = field(default_factory=set)
     extensions: set[str] = field(default_factory=set)
+    locale: dict[str, str] = field(default_factory=dict)
 
 
 def needs(path: Path, form: str) -> Needs:
     """:raises ArchiveDamagedError, RollbackError, OSError: of what reads the dump."""
-    found = Needs()
     if form in ARCHIVES:
-        _head, entries = read_toc(path)
-        for entry in entries:
-            if entry.owner:
-                found.roles.add(entry.owner)
-            if entry.kind == "EXTENSION":
-                found.extensions.add(entry.name)
-            found.roles.update(roles_named(entry.definition.splitlines()))
-        return found
-    for file in [path / name for name in SUPABASE_FILES if (path / name).exists()] if form == SUPABASE else [path]:
+        return _needs_of_archive(path)
+    return _needs_of_sql([path / name for name in SUPABASE_FILES] if form == SUPABASE else [path])
+
+
+def _needs_of_archive(path: Path) -> Needs:
+    found = Needs()
+    _head, entries = read_toc(path)
+    for entry in entries:
+        if entry.owner:
+            found.roles.add(entry.owner)
+        if entry.kind == "EXTENSION":
+            found.extensions.add(entry.name)
+        elif entry.kind == "DATABASE":
+            found.locale = dict(_LOCALE.findall(entry.definition))
+        found.roles.update(roles_named(entry.definition.splitlines()))
+    return found
+
+
+def _needs_of_sql(files: list[Path]) -> Needs:
+    found = Needs()
+    made: set[str] = set()
+    for file in filter(Path.exists, files):
         with plain_stream(file) as stream:
-            for line in stream:
+            for line in sql_lines(stream):
                 if line.startswith(_STATEMENTS):
                     found.roles.update(roles_named([line.decode("utf-8", "replace")]))
-                elif line.startswith(b"CREATE EXTENSION "):
-                    match = _EXTENSION.match(line.decode("utf-8", "replace"))
-                    found.extensions.update(parse_name(match.group(1), "extension") if match else ())
+                elif line.startswith(b"CREATE ROLE "):
+                    made.update(roles_made(line.decode("utf-8", "replace")))
+                elif line.startswith(b"CREATE EXTENSION ") and (extension := extension_of(line)):
+                    found.extensions.add(extension)
+    # roles.sql of the Supabase CLI makes the application's own.
+    found.roles -= made
     return found
+
+
+def roles_made(line: str) -> set[str]:
+    match = re.match(rf"CREATE ROLE {_NAME}", line)
+    return set(parse_name(match.group(1), "role")) if match else set()
 
 
 def roles_named(lines: Iterable[str]) -> set[str]:

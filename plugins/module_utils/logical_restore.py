@@ -10,12 +10,13 @@ import re
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import IO, Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import read_toc
+from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import ArchiveEntry, read_toc
 from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     DEGRADED,
     FAULTY,
@@ -25,7 +26,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     Progress,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import DrillServer
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
     ARCHIVES,
     SUPABASE,
@@ -35,6 +36,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_needs import needs
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
+from ansible_collections.pgops.rollback.plugins.module_utils.plain_sql import as_file, without_extensions
 from ansible_collections.pgops.rollback.plugins.module_utils.supabase_stubs import stubs
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import own_user
 
@@ -47,10 +49,8 @@ _LOOK = 2.0
 #: How many errors a message names.
 _NAMED = 3
 
-_TOC_ENTRY = re.compile(r"from TOC entry (\d+);")
-_RESTORE_ERROR = re.compile(r"pg_restore: error: (.*)")
-_PSQL_ERROR = re.compile(r"psql:.*?:(\d+): (?:ERROR|FATAL): +(.*)")
-_UNDEFINED = re.compile(r"does not exist|is not available")
+_RESTORE_ERROR = re.compile(r"^pg_restore: error: (.*)", re.MULTILINE)
+_PSQL_ERROR = re.compile(r"^psql:.*?:\d+: (?:ERROR|FATAL): +(.*)", re.MULTILINE)
 
 
 @dataclass
@@ -80,29 +80,43 @@ def restore_dump(server: DrillServer, backup: Backup, jobs: int, timeout: float,
             _make_roles(cursor, needed.roles)
             cursor.execute("SELECT name FROM pg_catalog.pg_available_extensions")
             missing = sorted(needed.extensions - {name for (name,) in cursor.fetchall()})
-            cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(DATABASE)))
+            _make_database(cursor, needed.locale)
     finally:
         connection.close()
     begun = time.monotonic()
+    omitted: list[ArchiveEntry] = []
     if form in ARCHIVES:
-        errors = _pg_restore(server, path, form, missing, jobs, timeout, _sized(progress, backup))
-    elif missing:
-        # Behind a COPY that fails psql would take the table's rows for commands.
-        why = f"It needs the extensions {', '.join(missing)}, which cannot be installed here; plain SQL stops there."
-        return Restored(Check("restore", FAULTY, f"{why} Install them, or dump in the custom format."), 0.0, missing)
+        _head, entries = read_toc(path)
+        omitted = _depending_on(missing, entries) if missing else []
+        errors = _pg_restore(server, path, form, entries, omitted, jobs, timeout, _sized(progress, backup))
     else:
-        errors = _psql(server, path, form, timeout, _sized(progress, backup))
-    check = _judged(errors, missing)
-    left_out = {error.table for error in errors if error.table} if missing else set()
+        errors = _psql(server, path, form, missing, timeout, _sized(progress, backup))
+    left_out = {quote_name(entry.schema, entry.name) for entry in omitted if entry.kind == "TABLE"}
+    check = _judged(errors, missing, sorted(left_out))
     return Restored(check, time.monotonic() - begun, missing, left_out)
 
 
-@dataclass(frozen=True)
-class _Error:
-    """:ivar table: the table that is missing, or without its data, because of it; empty for others."""
+def _depending_on(extensions: list[str], entries: list[ArchiveEntry]) -> list[ArchiveEntry]:
+    """The extensions' own entries, and all that cannot be made without one of them."""
+    omitted = {entry.dump_id for entry in entries if entry.kind == "EXTENSION" and entry.name in extensions}
+    before = 0
+    while len(omitted) > before:
+        before = len(omitted)
+        omitted |= {entry.dump_id for entry in entries if not omitted.isdisjoint(entry.depends_on)}
+    return [entry for entry in entries if entry.dump_id in omitted]
 
-    message: str
-    table: str = ""
+
+def _make_database(cursor: Any, locale: dict[str, str]) -> None:
+    """With the locale of the dumped database, where this machine has it."""
+    options = [
+        sql.SQL("{} = {}").format(sql.SQL(name), sql.SQL(value) if name == "LOCALE_PROVIDER" else sql.Literal(value))
+        for name, value in locale.items()
+    ]
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ").format(sql.Identifier(DATABASE))
+    try:
+        cursor.execute(create + sql.SQL(" ").join(options))
+    except DATABASE_ERRORS:
+        cursor.execute(create)
 
 
 def _make_roles(cursor: Any, roles: set[str]) -> None:
@@ -113,19 +127,18 @@ def _make_roles(cursor: Any, roles: set[str]) -> None:
             cursor.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
 
 
-def _judged(errors: list[_Error], missing: list[str]) -> Check:
-    faults = [error for error in errors if not (missing and _UNDEFINED.search(error.message))]
-    if faults:
-        named = "; ".join(error.message for error in faults[:_NAMED])
-        more = f" … and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-        return Check("restore", FAULTY, f"It does not restore: {named}{more}.")
+def _judged(errors: list[str], missing: list[str], left_out: list[str]) -> Check:
+    if errors:
+        named = "; ".join(errors[:_NAMED])
+        more = f" … and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
+        without = f" The extensions {', '.join(missing)} cannot be installed here." if missing else ""
+        return Check("restore", FAULTY, f"It does not restore: {named}{more}.{without}")
     if missing:
-        extensions = ", ".join(missing)
+        tables = f", nor the tables that need them ({', '.join(left_out[:_NAMED])})" if left_out else ""
         return Check(
             "restore",
             DEGRADED,
-            f"Restored without the extensions {extensions}, which cannot be installed here; {len(errors)} objects that"
-            " need them are missing.",
+            f"Restored without the extensions {', '.join(missing)}, which cannot be installed here{tables}.",
         )
     return Check("restore", PASSED, "Restored without an error.")
 
@@ -161,45 +174,37 @@ def _watched(server: DrillServer, what: str, run: Any, progress: Progress) -> Co
 
 
 def _pg_restore(
-    server: DrillServer, path: Path, form: str, missing: list[str], jobs: int, timeout: float, progress: Progress
-) -> list[_Error]:
-    _head, entries = read_toc(path)
-    by_id = {entry.dump_id: entry for entry in entries}
+    server: DrillServer, path: Path, form: str, entries: list[ArchiveEntry], omitted: list[ArchiveEntry], jobs: int,
+    timeout: float, progress: Progress,
+) -> list[str]:  # fmt: skip
     command = server.program("pg_restore", "--dbname", DATABASE, "--no-password")
     if form != TAR:
         command.append(f"--jobs={jobs}")  # a tar file is read from its beginning to its end
     with tempfile.TemporaryDirectory(prefix="pgops-") as directory:
-        if missing:
-            omitted = {entry.dump_id for entry in entries if entry.kind == "EXTENSION" and entry.name in missing}
-            omitted |= {
-                entry.dump_id for entry in entries
-                if entry.kind == "COMMENT" and entry.name.removeprefix("EXTENSION ").strip('"') in missing
-            }  # fmt: skip
+        if omitted:
             chosen = Path(directory, "list")
-            chosen.write_text("".join(f"{number};\n" for number in by_id if number not in omitted), encoding="utf-8")
+            numbers = [entry.dump_id for entry in entries if entry not in omitted]
+            chosen.write_text("".join(f"{number};\n" for number in numbers), encoding="utf-8")
             command.append(f"--use-list={chosen}")
         answer = _watched(
             server, f"restoring {path.name}",
             lambda: own_user().run([*command, str(path)], Path("/"), timeout), progress,
         )  # fmt: skip
-    errors: list[_Error] = []
-    entry = None
-    for line in answer.stderr.splitlines():
-        if number := _TOC_ENTRY.search(line):
-            entry = by_id.get(int(number.group(1)))
-        elif message := _RESTORE_ERROR.match(line):
-            # Of the table's own entry and of its data's.
-            is_table = entry is not None and entry.kind in ("TABLE", "TABLE DATA")
-            table = quote_name(entry.schema, entry.name) if entry and is_table else ""
-            errors.append(_Error(message.group(1).removeprefix("could not execute query: ").rstrip("."), table))
-    if answer.returncode != 0 and not errors:
-        errors.append(_Error(f"pg_restore ended with {answer.returncode}: {' '.join(answer.stderr.split())[-300:]}"))
-    return errors
+    said = _RESTORE_ERROR.findall(answer.stderr)
+    errors = [message.removeprefix("could not execute query: ").rstrip(".") for message in said]
+    return errors or _ended_badly("pg_restore", answer)
 
 
-def _psql(server: DrillServer, path: Path, form: str, timeout: float, progress: Progress) -> list[_Error]:
+def _ended_badly(program: str, answer: CompletedProcess[str]) -> list[str]:
+    if answer.returncode == 0:
+        return []
+    return [f"{program} ended with {answer.returncode}: {' '.join(answer.stderr.split())[-300:]}"]
+
+
+def _psql(
+    server: DrillServer, path: Path, form: str, missing: list[str], timeout: float, progress: Progress
+) -> list[str]:
     """The first error ends it: behind a COPY that fails, psql would take the table's rows for commands."""
-    errors: list[_Error] = []
     files = [path]
     if form == SUPABASE:
         files = [path / name for name in SUPABASE_FILES if (path / name).exists()]
@@ -208,16 +213,20 @@ def _psql(server: DrillServer, path: Path, form: str, timeout: float, progress: 
                              "--set=VERBOSITY=terse", "--set=ON_ERROR_STOP=1", "--output=/dev/null",
                              "--file=-")  # fmt: skip
     for file in files:
-        with plain_stream(file) as stream:
+        with plain_stream(file) as given, _without(missing, given) as stream:
             answer = _watched(
                 server, f"restoring {file.name}",
                 # Not as root, whatever the dump holds.
                 lambda stream=stream: server.cluster.user.run(command, Path("/"), timeout, stdin=stream), progress,
             )  # fmt: skip
-        errors += [_Error(message.rstrip(".")) for _line, message in _PSQL_ERROR.findall(answer.stderr)]
-        if answer.returncode != 0 and not errors:
-            errors.append(_Error(f"psql ended with {answer.returncode}: {' '.join(answer.stderr.split())[-300:]}"))
-    return errors
+        errors = [message.rstrip(".") for message in _PSQL_ERROR.findall(answer.stderr)]
+        if errors := errors or _ended_badly("psql", answer):
+            return errors
+    return []
+
+
+def _without(extensions: list[str], stream: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    return as_file(without_extensions(stream, extensions)) if extensions else nullcontext(stream)
 
 
 def _run_script(server: DrillServer, statements: str) -> None:

@@ -241,7 +241,7 @@ def test_missing_roles_are_made(app: TestDatabase, tmp_path: Path) -> None:
 
 
 def test_an_extension_that_cannot_be_installed_here(app: TestDatabase, tmp_path: Path) -> None:
-    """Plain SQL is not gone on with: behind a COPY that fails, psql would take the rows for commands."""
+    """Where nothing needs it the verdict is degraded; else plain SQL is not gone on with after the error."""
     path = take_dump(app, tmp_path, "plain")
     text = path.read_text()
     needing = (
@@ -251,7 +251,64 @@ def test_an_extension_that_cannot_be_installed_here(app: TestDatabase, tmp_path:
     path.write_text(text.replace("CREATE TABLE public.customer", f"{needing}CREATE TABLE public.customer", 1))
     run = verify(path)
     assert (run["verdict"], run["missing_extensions"], statuses(run)["drill"]) == ("failed", ["nowhere"], "failed")
-    assert "dump in the custom format" in run["msg"]
+    assert "The extensions nowhere cannot be installed here." in run["msg"]
+
+    path.write_text(path.read_text().replace("public.nowhere_type", "text"))
+    run = verify(path)
+    assert (run["verdict"], run["missing_extensions"], run["restore"]["rows"]) == ("degraded", ["nowhere"], 3200)
+
+
+def test_tables_of_an_archive_that_need_a_missing_extension(app: TestDatabase, tmp_path: Path) -> None:
+    """All that needs it is left out, and nothing else is excused."""
+    app.query(
+        "CREATE EXTENSION hstore; CREATE TABLE spots (id int PRIMARY KEY, place hstore);"
+        " INSERT INTO spots VALUES (1, 'a=>1'); CREATE VIEW seen AS SELECT place -> 'a' AS a FROM spots",
+        user="postgres",
+    )
+    path = take_dump(app, tmp_path, "custom-z0")
+    # An extension of the same length, that nobody has.
+    path.write_bytes(path.read_bytes().replace(b"hstore", b"hstorx"))
+    run = verify(path)
+    assert (run["verdict"], run["missing_extensions"], run["restore"]["rows"]) == ("degraded", ["hstorx"], 3200)
+    assert "nor the tables that need them (public.spots)" in run["msg"]
+
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE public.orders", b"CREATE TABLE public.ordert"))
+    assert statuses(verify(path))["drill"] == "failed"
+
+
+def test_a_dump_that_leads_out_of_its_database(app: TestDatabase, tmp_path: Path) -> None:
+    """As pg_dump --create writes it."""
+    path = take_dump(app, tmp_path, "plain")
+    path.write_text(f"CREATE DATABASE elsewhere;\n\\connect elsewhere\n{path.read_text()}")
+    run = verify(path)
+    assert statuses(run)["drill"] == "failed"
+    assert r"psql command \connect" in run["msg"]
+
+
+def test_rows_that_look_like_statements(app: TestDatabase, tmp_path: Path) -> None:
+    app.query(
+        "CREATE TABLE said (line text);"
+        " INSERT INTO said VALUES ('GRANT SELECT ON x TO \"public\";'), ('CREATE EXTENSION nowhere;'), ('\\connect x')"
+    )
+    assert verify(take_dump(app, tmp_path, "plain"))["verdict"] == "ok"
+
+
+def test_the_locale_of_the_database(app: TestDatabase, tmp_path: Path) -> None:
+    """With the locale C a letter beyond ASCII would have no upper case, and the hashes would differ."""
+    app.query(f'CREATE DATABASE "{app.name}_utf" TEMPLATE template0 LOCALE "C.UTF-8"', user="postgres")
+    try:
+        connection = app.cluster.connect(f"{app.name}_utf")
+        connection.cursor().execute(
+            "CREATE TABLE people (name text, shouted text GENERATED ALWAYS AS (upper(name)) STORED);"
+            " INSERT INTO people VALUES ('josé')"
+        )
+        connection.close()
+        login = {**app.login("postgres"), "login_db": f"{app.name}_utf"}
+        assert not run_module("backup_dump", {**login, "path": str(tmp_path / "utf.dump")}).failed
+        run = verify(tmp_path / "utf.dump")
+        assert (run["verdict"], checks(run)["hashes"]) == ("ok", "passed"), run["msg"]
+    finally:
+        app.query(f'DROP DATABASE "{app.name}_utf" WITH (FORCE)', user="postgres")
 
 
 def test_a_dump_of_a_release_that_is_not_here(app: TestDatabase, tmp_path: Path) -> None:
