@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster 
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import (
     Request,
+    as_made,
     ensure_absent,
     ensure_started,
     exclusive,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
-from ansible_collections.pgops.rollback.plugins.module_utils.system_user import SystemUser
+from ansible_collections.pgops.rollback.plugins.module_utils.system_user import SystemUser, system_user
 
 #: Nothing leaves the server, and nothing comes in but through its socket; what it keeps is lost with it anyway.
 ISOLATED = {
@@ -134,7 +135,7 @@ def require_room(parent: Path, needed: int) -> None:
 
 def drill_directory(parent: str | None) -> Path:
     """A fresh name below the given directory, or where disposable clusters are."""
-    name = f"drill-{secrets.token_hex(3)}"
+    name = f"drill-{os.getpid()}-{secrets.token_hex(2)}"
     if parent is None:
         return default_directory(name)
     directory = Path(parent)
@@ -145,6 +146,17 @@ def drill_directory(parent: str | None) -> Path:
             "Make it, or set backup_verification_drill_directory to another one.",
         )
     return directory / name
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the drills that were killed: those whose process is gone."""
+    for directory in parent.glob("drill-*-*"):
+        number = directory.name.split("-")[1]
+        if number.isdigit() and not Path("/proc", number).exists() and Path("/proc/self").exists():
+            with suppress(RollbackError, OSError):  # another user's, or somebody removes it, too
+                cluster = as_made(Cluster(directory, system_user()), None)
+                with exclusive(cluster):
+                    ensure_absent(cluster)
 
 
 def has_room_at(directory: Path) -> Path:

@@ -21,7 +21,12 @@ _EXPECTATIONS = ("value", "rows", "minimum")
 #: Rows that are fetched at the most: enough to tell that there are others than expected.
 _MOST_ROWS = 10_000
 
-_OPENING = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL statement_timeout = '60s'"
+#: A minute, or what the connection was given if that is less.
+_OPENING = """
+BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;
+SELECT pg_catalog.set_config('statement_timeout', LEAST(60000, NULLIF(setting::int, 0))::text, true)
+FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'
+"""
 
 
 def validate_checks(checks: Any) -> list[dict[str, Any]]:

@@ -112,6 +112,8 @@ def next_step(report: dict[str, Any]) -> str:
     failed_rung = any(step["status"] == "failed" and rung(step) for step in report["steps"])
     unproven = "There is no proven backup to roll back to. " if failed_rung else ""
     changed = "Try the inserts that failed. report.md and report.json say how to put the state before back."
+    if any(step["name"] == "dump" for step in report["steps"]):
+        changed = "Prove that it restores: verify_backup.yml with backup_verification_source=pg_dump and its path."
     by_verdict = {
         "failed": f"{unproven}Do what is said above of {names('failed')}, then run the same command again"
         + ("." if unproven or report["check_mode"] else "; what is already done stays done and is not repeated."),

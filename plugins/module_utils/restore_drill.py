@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
+    DEGRADED,
     FAULTY,
     PASSED,
     SKIPPED,
@@ -44,6 +45,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import
     drill_directory,
     drill_server,
     has_room_at,
+    remove_abandoned,
     require_room,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS
@@ -130,7 +132,11 @@ class _Drill:
         except RollbackError as error:
             problem = str(error)
         except DATABASE_ERRORS as error:
-            problem = f"The restored database reported: {server_message(error)}."
+            try:
+                self._left()
+                problem = f"The restored database reported: {server_message(error)}."
+            except RollbackError as late:
+                problem = str(late)
         seconds = time.monotonic() - self._begun
         rung = judged("drill", self._checks, self._said(), self._proved(), self._left_open(), seconds)
         if problem:
@@ -158,8 +164,16 @@ class _Drill:
             )
         return left
 
+    def _connected(self, server: DrillServer, database: str) -> Any:
+        """A connection on which no statement lasts longer than the time that is left."""
+        connection = server.connect(database)
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = %s", (int(self._left() * 1000),))
+        return connection
+
     def _climb(self) -> None:
         directory = drill_directory(self._options.directory)
+        remove_abandoned(directory.parent)
         require_room(has_room_at(directory), self._needed())
         physical = isinstance(self._source, PhysicalSource)
         request = Request(
@@ -197,7 +211,7 @@ class _Drill:
         self._found.missing_extensions = restored.missing_extensions
         if restored.check.status == FAULTY:
             return
-        connections = [server.connect(DATABASE) for _job in range(self._options.jobs)]
+        connections = [self._connected(server, DATABASE) for _job in range(self._options.jobs)]
         try:
             manifest = manifest_path(Path(self._backup.location))
             if manifest.exists():
@@ -251,7 +265,7 @@ class _Drill:
             return
         database = wanted or next((name for name in databases if name not in ("postgres", "template1")), "postgres")
         self._progress(f"counting the rows of {database}", None)
-        connection = server.connect(database)
+        connection = self._connected(server, database)
         try:
             counts = count_rows(connection)
             self._compare_counts(counts)
@@ -277,7 +291,9 @@ class _Drill:
     # Both -------------------------------------------------------------------------------------------------------------
 
     def _compare_counts(self, counts: dict[str, int]) -> None:
-        if self._options.live is not None:
+        if not sum(counts.values()):
+            self._add(Check("comparison", DEGRADED, "There is not a single row in it."))
+        elif self._options.live is not None:
             self._add(beside_live(counts, self._options.live, self._options.tolerance))
         else:
             reason = "There is neither a content manifest nor a live database to compare it with."
@@ -315,6 +331,8 @@ class _Drill:
         return "It restores" + (", with about as many rows as the live database" if "live" in compared else "")
 
     def _left_open(self) -> str:
+        if any(check.status == FAULTY for check in self._checks) or self._found.restore is None:
+            return "whether it can be restored"
         if any(check.name == "hashes" and check.status == PASSED for check in self._checks):
-            return "nothing of this backup; only that the next one will be as good"
+            return "the rows of materialized views and of extensions, which are not compared"
         return "whether every row is what it was: that takes a content manifest (playbooks/baseline.yml --tags dump)"

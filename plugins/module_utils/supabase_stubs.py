@@ -23,8 +23,12 @@ _PLATFORM = frozenset({"auth", "storage", "supabase_functions", "extensions", "v
 
 _SETVAL = re.compile(rf"SELECT pg_catalog\.setval\('({_NAME})\.({_NAME})'")
 
-#: Keys that the application's tables refer to have their own type; everything else is kept as it is written.
-_UUID_KEYS = {("auth", "users"), ("storage", "objects")}
+#: What the application's tables and views refer to has its own type; everything else is kept as it is written.
+_TEXT_KEYS = {("storage", "buckets"), ("storage", "s3_multipart_uploads")}
+_NUMBER_KEYS = {("auth", "refresh_tokens"), ("storage", "migrations"), ("supabase_functions", "hooks")}
+_JSON = frozenset({"raw_app_meta_data", "raw_user_meta_data", "identity_data", "metadata", "user_metadata"})
+
+_PUBLICATION = re.compile(rf"(ALTER|CREATE) PUBLICATION ({_NAME})")
 
 _FUNCTIONS = """
 CREATE SCHEMA IF NOT EXISTS auth;
@@ -61,11 +65,28 @@ def stubs(directory: Path) -> str:
     for schema in sorted({schema for schema, _name in [*tables, *sequences]}):
         statements.append(f"CREATE SCHEMA IF NOT EXISTS {_quoted(schema)};")
     for (schema, table), columns in tables.items():
-        key = "uuid" if (schema, table) in _UUID_KEYS else "text"
-        definitions = [f"{_quoted(name)} {f'{key} PRIMARY KEY' if name == 'id' else 'text'}" for name in columns]
+        definitions = [f"{_quoted(name)} {_type(schema, table, name)}" for name in columns]
         statements.append(f"CREATE TABLE {_quoted(schema)}.{_quoted(table)} ({', '.join(definitions)});")
     statements += [f"CREATE SEQUENCE {_quoted(schema)}.{_quoted(sequence)};" for schema, sequence in sequences]
+    statements += [f"CREATE PUBLICATION {_quoted(name)};" for name in _missing_publications(directory / "schema.sql")]
     return "\n".join(statements)
+
+
+def _type(schema: str, table: str, column: str) -> str:
+    if column != "id":
+        return "jsonb" if column in _JSON else "text"
+    key = "text" if (schema, table) in _TEXT_KEYS else "bigint" if (schema, table) in _NUMBER_KEYS else "uuid"
+    return f"{key} PRIMARY KEY"
+
+
+def _missing_publications(schema: Path) -> list[str]:
+    """Those that are altered, but that the CLI has commented out the making of."""
+    named: dict[str, set[str]] = {"ALTER": set(), "CREATE": set()}
+    with plain_stream(schema) as stream:
+        for line in stream:
+            if match := _PUBLICATION.match(line.decode("utf-8", "replace")):
+                named[match[1]].update(parse_name(match[2], "publication"))
+    return sorted(named["ALTER"] - named["CREATE"])
 
 
 def _quoted(name: str) -> str:

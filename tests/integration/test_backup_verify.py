@@ -10,9 +10,11 @@ import gzip
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.system_user import 
 from tests.support.database import OPERATOR, TestDatabase
 from tests.support.dumps import COMPRESSED, take_dump
 from tests.support.modules import ModuleRun, run_module
+from tests.support.processes import Forked
+from tests.support.waiting import until
 
 SCHEMA = """
 CREATE TABLE customer (id serial PRIMARY KEY, name text NOT NULL UNIQUE);
@@ -416,3 +420,37 @@ def test_a_number_of_entries_that_is_wrong(app: TestDatabase, tmp_path: Path) ->
     run = verify(path.parent)
     assert run.failed
     assert "holds more than it says" in run["msg"]
+
+
+def test_the_time_limit_holds_while_it_is_looked_at(app: TestDatabase, tmp_path: Path) -> None:
+    take_dump(app, tmp_path, "custom")
+    slow = [{"name": "slow", "query": "SELECT pg_sleep(60)", "expect": "empty"}]
+    begun = time.monotonic()
+    run = verify(tmp_path, manifest={"checks": slow}, drill_timeout="6s")
+    assert (statuses(run)["drill"], checks(run)["cleanup"]) == ("failed", "passed")
+    assert time.monotonic() - begun < 30
+
+
+def test_a_drill_that_was_killed_is_removed_by_the_next(
+    app: TestDatabase, tmp_path: Path, drill_place: Path
+) -> None:
+    take_dump(app, tmp_path, "custom")
+    slow = [{"name": "slow", "query": "SELECT pg_sleep(50)", "expect": "empty"}]
+    options = {"source": "pg_dump", "path": str(tmp_path), "drill_directory": str(drill_place)}
+    running = Forked(partial(run_module, "backup_verify", {**options, "manifest": {"checks": slow}}))
+    until(lambda: any(drill_place.glob("drill-*/socket/.s.PGSQL.5432")), "the drill's server listens")
+    (module,) = {int(path.name.split("-")[1]) for path in drill_place.iterdir()}
+    os.kill(module, signal.SIGKILL)
+    with pytest.raises(Exception, match="Expecting value"):
+        running.result()
+    assert list(drill_place.iterdir()) != []
+
+    assert verify(tmp_path, drill_directory=str(drill_place))["verdict"] == "ok"
+    assert list(drill_place.iterdir()) == []
+
+
+def test_a_dump_without_a_row(app: TestDatabase, tmp_path: Path) -> None:
+    app.query("TRUNCATE customer CASCADE")
+    take_dump(app, tmp_path, "custom")
+    run = verify(tmp_path)
+    assert (run["verdict"], run["msg"]) == ("degraded", "drill: There is not a single row in it.")

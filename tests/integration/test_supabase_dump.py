@@ -23,7 +23,7 @@ EDITS = [
     (r"^CREATE VIEW ", "CREATE OR REPLACE VIEW "),
     (r"^CREATE FUNCTION ", "CREATE OR REPLACE FUNCTION "),
     (r"^CREATE TRIGGER ", "CREATE OR REPLACE TRIGGER "),
-    (r'^(CREATE PUBLICATION "supabase_realtime|ALTER PUBLICATION "supabase_realtime)', r"-- \1"),
+    (r'^CREATE PUBLICATION "supabase_realtime', '-- CREATE PUBLICATION "supabase_realtime'),
     (r"^--.*\n", ""),
 ]
 
@@ -31,6 +31,16 @@ EDITS = [
 @pytest.fixture
 def app(database: TestDatabase) -> TestDatabase:
     database.query((ROOT / "demo/sample_application.sql").read_text(encoding="utf-8"), user="postgres")
+    database.query(
+        "ALTER TABLE auth.users ADD raw_user_meta_data jsonb;"
+        " UPDATE auth.users SET raw_user_meta_data = '{\"name\": \"x\"}';"
+        " CREATE TABLE auth.sessions (id uuid PRIMARY KEY, user_id uuid REFERENCES auth.users);"
+        " INSERT INTO auth.sessions SELECT id, id FROM auth.users LIMIT 3;"
+        " CREATE VIEW public.names AS SELECT id, raw_user_meta_data ->> 'name' AS name FROM auth.users;"
+        " CREATE TABLE public.visits (id int PRIMARY KEY, session uuid REFERENCES auth.sessions);"
+        " ALTER PUBLICATION supabase_realtime ADD TABLE public.visits",
+        user="postgres",
+    )
     return database
 
 
@@ -50,7 +60,8 @@ def supabase_db_dump(database: TestDatabase, directory: Path, *data_options: str
     data = "SET session_replication_role = replica;\n\n" + pg_dump(database, "--data-only", *data_options)
     (directory / "data.sql").write_text(data + "RESET ALL;\n", encoding="utf-8")
     (directory / "roles.sql").write_text(
-        'SET statement_timeout = 0;\nALTER ROLE "authenticated" SET "statement_timeout" TO \'8s\';\nRESET ALL;\n',
+        'SET statement_timeout = 0;\nCREATE ROLE "app_reader";\nALTER ROLE "app_reader" WITH NOLOGIN;\n'
+        'ALTER ROLE "authenticator" SET "statement_timeout" TO \'8s\';\nRESET ALL;\n',
         encoding="utf-8",
     )
     return directory
