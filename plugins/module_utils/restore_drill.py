@@ -302,6 +302,7 @@ class _Drill:
     def _own_checks(self, connection: Any, counts: dict[str, int]) -> None:
         if self._options.tables:
             self._add(expected_tables(counts, self._options.tables))
+        self._progress("running the rollback manifest's checks", None)
         self._add(*run_checks(connection, self._options.checks))
 
     def _measured(self, connection: Any, database: str, seconds: float, counts: dict[str, int]) -> None:
