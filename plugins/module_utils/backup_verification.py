@@ -61,8 +61,10 @@ class Verification:
     metrics: Path | None = None
 
 
-def verify(source: Source, asked: Verification, progress: Progress) -> dict[str, Any]:
+def verify(source: Source | RollbackError, asked: Verification, progress: Progress) -> dict[str, Any]:
     """The module's result. A fault, and whatever keeps a rung from being climbed, is that rung's failure.
+
+    :param source: or what is wrong with the settings, which fails the first rung: the evidence has to say so, too.
 
     :raises RollbackError: only when the evidence cannot be written.
     """
@@ -101,8 +103,8 @@ def verify(source: Source, asked: Verification, progress: Progress) -> dict[str,
 
 
 class _Climb:
-    def __init__(self, source: Source, asked: Verification, progress: Progress) -> None:
-        self._source, self._asked, self._progress = source, asked, progress
+    def __init__(self, source: Source | RollbackError, asked: Verification, progress: Progress) -> None:
+        self._given, self._asked, self._progress = source, asked, progress
         self.rungs: list[Rung] = []
         self.backup: Backup | None = None
         self.drilled: Drilled | None = None
@@ -130,6 +132,12 @@ class _Climb:
                 self.rungs.append(Rung(name, "failed", text))
         if self._asked.look_at_drill:
             self.rungs.append(self._last_drill(now))
+
+    @property
+    def _source(self) -> Source:
+        if isinstance(self._given, RollbackError):
+            raise self._given
+        return self._given
 
     def _exists(self) -> Rung:
         self._progress("listing the backups", None)

@@ -175,11 +175,13 @@ code:
 """
 
 import signal
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.pgops.rollback.plugins.module_utils.backup import Source
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import RUNGS
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_sources import (
     SOURCE_ARGUMENTS,
@@ -191,11 +193,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_verification
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import CONNECTION_ARGUMENTS
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_module
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.manifest_checks import validate_checks
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.progress import ProgressFile
 from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import DrillOptions
-from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
+from ansible_collections.pgops.rollback.plugins.module_utils.system_user import own_user, system_user
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **CONNECTION_ARGUMENTS,
@@ -228,20 +231,26 @@ def backup_verify(module: AnsibleModule) -> dict[str, Any]:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ended)
     options = with_token(module.params)
+    try:
+        source: Source | RollbackError = open_source(options)
+        max_age = parse_duration(options["max_age"], "backup_verification_max_age")
+        drilling = _drill_options(options)
+    except RollbackError as error:
+        source, max_age, drilling = error, timedelta(0), DrillOptions(user=own_user())
     asked = Verification(
         run_id=options["run_id"],
         host=options["host"],
         source=options["source"],
         database=options["database"],
         up_to=options["up_to"],
-        max_age=parse_duration(options["max_age"], "backup_verification_max_age"),
-        drill=_drill_options(options),
+        max_age=max_age,
+        drill=drilling,
         check_mode=module.check_mode,
         look_at_drill=options["look_at_drill"],
         records=Path(options["records_dir"]) if options["records_dir"] else None,
         metrics=Path(options["metrics_file"]) if options["metrics_file"] else None,
     )
-    return verify(open_source(options), asked, ProgressFile(options["progress_file"]))
+    return verify(source, asked, ProgressFile(options["progress_file"]))
 
 
 def _drill_options(options: dict[str, Any]) -> DrillOptions:

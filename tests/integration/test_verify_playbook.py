@@ -67,6 +67,23 @@ def test_a_rung_that_fails_fails_the_run_and_says_why_once(directory: Path, data
     assert [line.split()[-1] for line in metrics if line.startswith("pg_backup_verify_success{")] == ["0"]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"backup_verification_max_age": "24hours"}, "backup_verification_max_age is '24hours'"),
+        ({"backup_verification_source": "pgbackrest"}, "backup_verification_stanza is not set"),
+    ],
+)
+def test_a_wrong_setting_is_in_the_metrics(
+    directory: Path, database: TestDatabase, wrong: dict[str, str], said: str
+) -> None:
+    configured(directory, database, **{"backup_verification_path": str(directory), **wrong})
+    done = rollback(directory, playbook=VERIFY)
+    assert (done.returncode, said in done.stdout) == (2, True), done.stdout
+    assert "pg_backup_verify_success{" in (directory / "backup.prom").read_text(encoding="utf-8")
+    assert steps(report(directory, "db1"))["exists"] == "failed"
+
+
 def test_an_unknown_tag_and_no_source_are_errors(directory: Path, database: TestDatabase) -> None:
     assert "did you mean" in rollback(directory, "--tags", "freshnes", playbook=VERIFY).stderr
     inventory(directory, {"db1": rollback_variables(database.login())})
