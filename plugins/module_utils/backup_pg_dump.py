@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -92,7 +92,7 @@ class PgDump(Source):
 
     def _candidates(self) -> Iterable[Path]:
         given = self.settings.path or ""
-        if glob.has_magic(given):
+        if glob.has_magic(given) and not os.path.exists(given):
             found = [Path(name) for name in glob.glob(given)]
             return [path for path in found if not _COMPANIONS.match(path.name)]
         path = Path(given)
@@ -213,7 +213,11 @@ class PgDump(Source):
 
 def _may_be_dump(entry: os.DirEntry[str]) -> bool:
     """A directory that pg_dump or the Supabase CLI made, or has begun to make."""
-    return any(name == "toc.dat" or ".dat" in name or name in SUPABASE_FILES for name in os.listdir(entry.path))
+    try:
+        names = os.listdir(entry.path)
+    except OSError:
+        return False  # a link that leads nowhere, or nothing of ours
+    return any(name == "toc.dat" or ".dat" in name or name in SUPABASE_FILES for name in names)
 
 
 def _as_head_says(backup: Backup, head: ArchiveHead) -> Backup:
@@ -275,20 +279,39 @@ def _faulty_files(path: Path, data: list[ArchiveEntry], progress: Progress) -> l
     faults = []
     for number, entry in enumerate(data):
         progress(f"reading {path.name}/{entry.file}", number / len(data))
-        file = next(path.glob(f"{glob.escape(entry.file)}*"), None) if entry.file else None
-        if file is None:
-            faults += [f"{entry.name} are missing"] if entry.file else []
-            continue
-        try:
-            total, tail = last_bytes(file, lambda _total: None)
-        except RollbackError as error:
-            if error.code != "backup_damaged":
-                raise
-            faults.append(f"{entry.name} cannot be decompressed to their end")
-            continue
-        if not total or (entry.kind == "TABLE DATA" and not ends_as_data(tail)):
-            faults.append(f"{entry.name} are cut short")
+        if entry.kind == "TABLE DATA" and entry.file:
+            fault = _fault_of(path, entry.file, ends_as_data)
+            faults += [f"{entry.name} {fault}"] if fault else []
+        elif entry.file.endswith(".toc"):
+            faults += _faulty_large_objects(path, entry.file)
     return faults
+
+
+def _faulty_large_objects(path: Path, contents: str) -> list[str]:
+    """A file lists them, a line each: number and file name. An empty one is a large object, too."""
+    try:
+        lines = (path / contents).read_text(encoding="utf-8").splitlines()
+        named = [(number, file) for number, file in map(str.split, lines)]
+    except FileNotFoundError:
+        return ["the large objects are missing"]
+    except ValueError:
+        return ["the large objects cannot be found: their list is damaged"]
+    faults = [(number, _fault_of(path, file, None)) for number, file in named]
+    return [f"large object {number} {fault}" for number, fault in faults if fault]
+
+
+def _fault_of(path: Path, name: str, ends_well: Callable[[bytes], bool] | None) -> str:
+    """Half a sentence; empty when the file, compressed or not, is whole."""
+    file = next(path.glob(f"{glob.escape(name)}*"), None)
+    if file is None:
+        return "are missing"
+    try:
+        total, tail = last_bytes(file, lambda _total: None)
+    except RollbackError as error:
+        if error.code != "backup_damaged":
+            raise
+        return "cannot be decompressed to their end"
+    return "are cut short" if ends_well and not (total and ends_well(tail)) else ""
 
 
 def _faulty_members(path: Path, data: list[ArchiveEntry]) -> list[str]:
@@ -326,7 +349,7 @@ def _sum_file(path: Path) -> Path:
 
 
 def _recorded_sum(path: Path, progress: Progress) -> Check:
-    recorded = re.match(r"\s*([0-9a-fA-F]{64})\b", _sum_file(path).read_text(encoding="utf-8", errors="replace"))
+    recorded = re.search(r"\b([0-9a-fA-F]{64})\b", _sum_file(path).read_text(encoding="utf-8", errors="replace"))
     if recorded is None:
         return Check("sha256", FAULTY, f"{_sum_file(path).name} holds no SHA-256 sum.")
     if path.is_dir():

@@ -70,7 +70,8 @@ def open_source(options: dict[str, Any]) -> Source:
     """The source that the options of a module mean.
 
     :param options: the values of SOURCE_ARGUMENTS.
-    :raises RollbackError: ``backup_source_incomplete``, ``duration_invalid``, ``user_unusable``.
+    :raises RollbackError: ``backup_source_incomplete``, ``backup_path_relative``, ``duration_invalid``,
+        ``user_unusable``.
     """
     kind = SOURCES[options["source"]]
     required = _REQUIRED.get(kind.name)
@@ -79,6 +80,12 @@ def open_source(options: dict[str, Any]) -> Source:
             "backup_source_incomplete",
             f"backup_verification_source is {kind.name}, and backup_verification_{required} is not set.",
             f"Set backup_verification_{required}; nothing was done.",
+        )
+    if options["path"] and not os.path.isabs(options["path"]):
+        raise RollbackError(
+            "backup_path_relative",
+            f"backup_verification_path is {options['path']!r}, which is relative, and to what is not certain.",
+            "Give it as an absolute path; nothing was done.",
         )
     timeout = parse_duration(options["program_timeout"], "backup_verification_program_timeout")
     return kind(

@@ -65,7 +65,8 @@ def amcheck(server: DrillServer, databases: list[str], jobs: int, timeout: float
         return Check("amcheck", SKIPPED, f"Postgres {server.recipe.version} here has no amcheck.")
     options = ["--install-missing", f"--jobs={jobs}", *(["--heapallindexed"] if heapallindexed else [])]
     command = server.program("pg_amcheck", "--no-password", *options)
-    command += [f"--database={name}" for name in databases]
+    # It takes patterns; in double quotes a name is only itself.
+    command += ['--database="' + name.replace('"', '""') + '"' for name in databases]
     answer = own_user().run(command, Path("/"), timeout)
     if answer.returncode == 0:
         return Check("amcheck", PASSED, "amcheck finds no damaged page in tables and indexes.")

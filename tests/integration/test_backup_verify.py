@@ -186,8 +186,10 @@ def test_a_dump_of_another_database(app: TestDatabase, tmp_path: Path) -> None:
 def test_a_recorded_sum_is_honoured(app: TestDatabase, tmp_path: Path) -> None:
     path = take_dump(app, tmp_path, "custom-z0")
     recorded = path.with_name(f"{path.name}.sha256")
-    recorded.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
-    assert checks(verify(tmp_path, "integrity"))["sha256"] == "passed"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for form in (f"SHA256 ({path.name}) = {digest}\n", f"{digest}  {path.name}\n"):
+        recorded.write_text(form)
+        assert checks(verify(tmp_path, "integrity"))["sha256"] == "passed"
 
     content = bytearray(path.read_bytes())
     position = content.index(b"customer 77")
@@ -454,3 +456,36 @@ def test_a_dump_without_a_row(app: TestDatabase, tmp_path: Path) -> None:
     take_dump(app, tmp_path, "custom")
     run = verify(tmp_path)
     assert (run["verdict"], run["msg"]) == ("degraded", "drill: There is not a single row in it.")
+
+
+def test_odd_names_beside_it(app: TestDatabase, tmp_path: Path) -> None:
+    """What looks like a glob and is a name, and a link that leads nowhere."""
+    path = take_dump(app, tmp_path, "custom").rename(tmp_path / "-app [1] 'é.dump")
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    assert verify(path)["verdict"] == "ok"
+    assert verify(tmp_path, "exists")["backup"]["id"] == path.name
+
+
+def test_a_relative_path(app: TestDatabase) -> None:
+    run = verify(Path("dumps"))
+    assert (run.failed, "which is relative" in run["msg"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]), "cannot be decompressed to their end"),
+        (lambda file: file.unlink(), "are missing"),
+    ],
+)
+def test_large_objects_of_a_directory(
+    app: TestDatabase, tmp_path: Path, spoil: Callable[[Path], Any], said: str
+) -> None:
+    app.query("SELECT lo_from_bytea(4711, sha512(n::text::bytea)) FROM generate_series(1, 1) n", user="postgres")
+    path = take_dump(app, tmp_path, "directory")
+    assert statuses(verify(path, "integrity"))["integrity"] == "ok"
+
+    spoil(path / "blob_4711.dat.gz")
+    run = verify(path, "integrity")
+    assert run.failed
+    assert f"large object 4711 {said}" in run["msg"]
