@@ -289,15 +289,17 @@ def _faulty_files(path: Path, data: list[ArchiveEntry], progress: Progress) -> l
 
 def _faulty_large_objects(path: Path, contents: str) -> list[str]:
     """A file lists them, a line each: number and file name. An empty one is a large object, too."""
+    faults = []
     try:
-        lines = (path / contents).read_text(encoding="utf-8").splitlines()
-        named = [(number, file) for number, file in map(str.split, lines)]
+        for line in (path / contents).read_text(encoding="utf-8").splitlines():
+            number, file = line.split()
+            if fault := _fault_of(path, file, None):
+                faults.append(f"large object {number} {fault}")
     except FileNotFoundError:
         return ["the large objects are missing"]
     except ValueError:
         return ["the large objects cannot be found: their list is damaged"]
-    faults = [(number, _fault_of(path, file, None)) for number, file in named]
-    return [f"large object {number} {fault}" for number, fault in faults if fault]
+    return faults
 
 
 def _fault_of(path: Path, name: str, ends_well: Callable[[bytes], bool] | None) -> str:
