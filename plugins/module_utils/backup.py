@@ -159,6 +159,10 @@ class Source(ABC):
         :raises RollbackError: when the check itself could not be made.
         """
 
+    def tool_version(self) -> str | None:
+        """The version of the backup tool on this host; None where Postgres itself is the tool, or it does not say."""
+        return None
+
 
 class PhysicalSource(Source):
     """Backups that are data directories."""

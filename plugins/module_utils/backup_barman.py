@@ -34,6 +34,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_tool import 
     place_beside,
     private_directory,
     run_tool,
+    version_of,
     wal_present,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
@@ -127,6 +128,9 @@ class Barman(PhysicalSource):
         return any("/data/base.tar" in path for path in self._files(backup, "data"))
 
     # Integrity --------------------------------------------------------------------------------------------------------
+
+    def tool_version(self) -> str | None:
+        return version_of(self.settings, _PROGRAM, "--version")
 
     def integrity(self, backup: Backup, progress: Progress) -> list[Check]:
         progress("asking barman for the backup and its WAL", None)

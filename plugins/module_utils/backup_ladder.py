@@ -103,7 +103,10 @@ def select(source: Source, backups: list[Backup]) -> tuple[Backup | None, Rung]:
     others = [f"{each.id}: {each.problem or 'When it was finished is not known.'}" for each in passed_over]
     not_proved = "whether it can be read and restored"
     if chosen is None:
-        what = f"None of {len(found)} backups is complete. {' '.join(others[:2])}" if found else "There is no backup."
+        if found:
+            what = f"None of {len(found)} backups is complete. {' '.join(others[:2])} Make a new one."
+        else:
+            what = "There is no backup. See to whatever makes them, or correct where they are looked for."
         return None, Rung("exists", "failed", what, "", not_proved)
     newer = [text for text, each in zip(others, passed_over, strict=True) if _finished(each) > _finished(chosen)]
     note = f" A newer one does not count: {newer[0]}" if newer else ""

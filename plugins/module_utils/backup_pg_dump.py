@@ -23,7 +23,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import 
     ArchiveDamagedError,
     ArchiveEntry,
     ArchiveHead,
-    is_custom,
     read_head,
     read_toc,
 )
@@ -44,6 +43,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest im
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
     ARCHIVES,
+    CUSTOM,
     DIRECTORY,
     SUPABASE,
     SUPABASE_FILES,
@@ -54,8 +54,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
     ends_as_data,
     ends_complete,
     is_cluster_dump,
+    is_settled,
     last_bytes,
     read_to_the_end,
+    tar_ends_complete,
     versions,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
@@ -68,10 +70,6 @@ _COMPANIONS = re.compile(r"\.|.*\.(sha256|md5|json|log|txt|tmp|part|partial)\Z")
 #: A file that is much younger than the dump in it is a copy. The dump's own date has no zone (up to 14 hours), and a
 #: dump may take a day.
 _COPIED_AFTER = timedelta(hours=38)
-
-#: pg_dump into a file notes last where its data are; into a pipe it never does. So without that note, it has ended
-#: when nobody has written to the file for so long.
-_QUIET_AFTER = timedelta(minutes=10)
 
 _CHUNK = 1 << 20
 
@@ -155,7 +153,7 @@ class PgDump(Source):
             backup = _as_head_says(backup, head)
             # Without a zone, so local time is the best guess there is.
             created = head.created.astimezone(UTC) if head.created else None
-            backup = _unless_being_written(backup, path)
+            backup = _unless_being_written(backup, path, form)
         else:
             # Of the files of the Supabase CLI the data alone say where they come from, and end as they should.
             backup = _as_text_says(backup, path / "data.sql" if form == SUPABASE else path)
@@ -227,16 +225,20 @@ def _as_head_says(backup: Backup, head: ArchiveHead) -> Backup:
     return replace(backup, database=head.database, server_major=server, details=details)
 
 
-def _unless_being_written(backup: Backup, path: Path) -> Backup:
-    if not is_custom(path) or backup.finished_at is None:
-        return backup
-    _head, entries = read_toc(path)
-    data = [entry.placed for entry in entries if entry.has_data]
-    if data and not any(data) and datetime.now(UTC) - backup.finished_at < _QUIET_AFTER:
-        return replace(
-            backup, status=UNFINISHED, problem="It was written to a moment ago and has not got its last bytes yet."
-        )
+def _unless_being_written(backup: Backup, path: Path, form: str) -> Backup:
+    if form == TAR and not tar_ends_complete(path):
+        return replace(backup, status=UNFINISHED, problem="It lacks a tar file's end: cut short, or not ended yet.")
+    if form == CUSTOM:
+        _head, entries = read_toc(path)
+        data = [entry.placed for entry in entries if entry.has_data]
+        # pg_dump into a file notes last where its data are; into a pipe it never does.
+        if data and not any(data) and not is_settled(path):
+            return _unsettled(backup)
     return backup
+
+
+def _unsettled(backup: Backup) -> Backup:
+    return replace(backup, status=UNFINISHED, problem="It is still being written to, or was until a moment ago.")
 
 
 def _as_text_says(backup: Backup, path: Path) -> Backup:
@@ -247,7 +249,9 @@ def _as_text_says(backup: Backup, path: Path) -> Backup:
     server, dumper = versions(path)
     major = max(filter(None, (server, dumper)), default=None)
     backup = replace(backup, server_major=server, details={**backup.details, "dump_major": major})
-    if compression(path) is None and not ends_complete(path):
+    if compression(path):
+        return backup if is_settled(path) else _unsettled(backup)
+    if not ends_complete(path):
         return replace(backup, status=UNFINISHED, problem="It lacks pg_dump's end marker: cut short, or not ended yet.")
     return backup
 

@@ -33,6 +33,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_tool import 
     place_beside,
     private_directory,
     run_tool,
+    version_of,
     wal_present,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
@@ -203,7 +204,8 @@ class PgBackRest(PhysicalSource):
             needed = needed_wal(backup)
         except ValueError:
             needed = []
-        chosen = [f"--set={backup.id}"] if self._version() >= _VERIFY_SET else []
+        version = tuple(map(int, (self.tool_version() or "0").split(".")))
+        chosen = [f"--set={backup.id}"] if version >= _VERIFY_SET else []
         answer = self._run(
             "verify", "--output=text", "--verbose", self._repository(backup), *chosen, "--log-level-stderr=info"
         )
@@ -211,10 +213,8 @@ class PgBackRest(PhysicalSource):
             return Check("verify", FAULTY, f"pgbackrest verify failed: {_error(answer)}.")
         return judge(answer.stdout, answer.stderr, backup.id, backup.details["archive_id"], needed)
 
-    def _version(self) -> tuple[int, ...]:
-        """(0,) of one that does not say."""
-        match = re.search(r"(\d+)\.(\d+)", run_tool(self.settings, [_PROGRAM, "version"]).stdout)
-        return tuple(map(int, match.groups())) if match else (0,)
+    def tool_version(self) -> str | None:
+        return version_of(self.settings, _PROGRAM, "version")
 
     def _list(self, backup: Backup, directory: str) -> list[str]:
         """Names in a directory of the repository; none in one that does not exist."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,15 @@ def run_tool(settings: SourceSettings, command: Sequence[str]) -> CompletedProce
             f"{program} cannot be run on this host by user {settings.user.name}: {error.strerror}.",
             f"Install {program} on this host, or run this on the host that makes the backups.",
         ) from error
+
+
+def version_of(settings: SourceSettings, program: str, argument: str) -> str | None:
+    """What the program says of its version; None when it says none.
+
+    :raises RollbackError: of run_tool().
+    """
+    match = re.search(r"\d+(\.\d+)+", run_tool(settings, [program, argument]).stdout)
+    return match[0] if match else None
 
 
 def needed_wal(backup: Backup) -> list[str]:

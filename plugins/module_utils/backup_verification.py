@@ -66,7 +66,6 @@ def verify(source: Source | RollbackError, asked: Verification, progress: Progre
 
     :param source: or what is wrong with the settings, which fails the first rung: the evidence has to say so, too.
 
-    :raises RollbackError: only when the evidence cannot be written.
     """
     started = datetime.now(UTC)
     climb = _Climb(source, asked, progress)
@@ -89,17 +88,37 @@ def verify(source: Source | RollbackError, asked: Verification, progress: Progre
         "rungs": steps,
         "restore": climb.drilled.restore if climb.drilled else None,
         "missing_extensions": climb.drilled.missing_extensions if climb.drilled else [],
-        "versions": {"postgres": climb.drilled.postgres} if climb.drilled and climb.drilled.postgres else {},
+        "versions": climb.versions,
     }
+    history = _leave_evidence(asked, record)
+    return {**_result(record, history), **({"exception": climb.defect} if climb.defect else {})}
+
+
+def _leave_evidence(asked: Verification, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write the record, then the metrics, which tell of a record that could not be written, too.
+
+    :returns: the last runs.
+    """
+    history: list[dict[str, Any]] = []
+    try:
+        if asked.records is not None and not asked.check_mode:
+            write_record(asked.records, record)
+        if asked.records is not None:
+            history = read_history(asked.records)
+    except RollbackError as error:
+        _fail(record, "record", error)
     # A look at the last drill's record is no verification, and must not pass for one.
     if asked.metrics is not None and not (asked.check_mode or asked.look_at_drill):
-        write_metrics(asked.metrics, record)
-    history: list[dict[str, Any]] = []
-    if asked.records is not None:
-        if not asked.check_mode:
-            write_record(asked.records, record)
-        history = read_history(asked.records)
-    return {**_result(record, steps, history), **({"exception": climb.defect} if climb.defect else {})}
+        try:
+            write_metrics(asked.metrics, record)
+        except RollbackError as error:
+            _fail(record, "metrics", error)
+    return history
+
+
+def _fail(record: dict[str, Any], name: str, error: RollbackError) -> None:
+    record["rungs"].append(Rung(name, "failed", str(error)).as_step())
+    record["verdict"] = verdict(record["rungs"])
 
 
 class _Climb:
@@ -108,6 +127,7 @@ class _Climb:
         self.rungs: list[Rung] = []
         self.backup: Backup | None = None
         self.drilled: Drilled | None = None
+        self.versions: dict[str, str] = {}
         self.defect = ""
 
     def run(self, now: datetime) -> None:
@@ -152,6 +172,8 @@ class _Climb:
         begun = time.monotonic()
         self._progress(f"reading {backup.id}", None)
         checks = self._source.integrity(backup, self._progress)
+        if version := self._source.tool_version():
+            self.versions[self._asked.source] = version
         passed = f"{backup.id} is whole: {', '.join(check.name for check in checks)}."
         return judged("integrity", checks, passed, self._source.integrity_proves, self._source.integrity_leaves_open,
                       time.monotonic() - begun)  # fmt: skip
@@ -163,6 +185,8 @@ class _Climb:
         if self._asked.check_mode:
             return Rung("drill", "skipped", f"Check mode: {backup.id} would be restored into a disposable server.")
         self.drilled = drill(self._source, backup, self._asked.drill, self._progress)
+        if self.drilled.postgres:
+            self.versions["postgres"] = self.drilled.postgres
         return self.drilled.rung
 
     def _last_drill(self, now: datetime) -> Rung:
@@ -183,7 +207,8 @@ class _Climb:
                     f"{backup} could be restored then", "whether the newest backup can be")  # fmt: skip
 
 
-def _result(record: dict[str, Any], steps: list[dict[str, Any]], history: list[dict[str, Any]]) -> dict[str, Any]:
+def _result(record: dict[str, Any], history: list[dict[str, Any]]) -> dict[str, Any]:
+    steps = record["rungs"]
     bad = next((step for step in steps if step["status"] == "failed"), None)
     worst = bad or next((step for step in steps if step["status"] == "degraded"), steps[-1])
     result: dict[str, Any] = {

@@ -28,6 +28,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_tool import 
     listed,
     needed_wal,
     run_tool,
+    version_of,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 from ansible_collections.pgops.rollback.plugins.module_utils.wal_segments import (
@@ -66,6 +67,9 @@ class WalG(PhysicalSource):
             return [_listed(entry) for entry in answer]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _unexpected("backup-list") from error
+
+    def tool_version(self) -> str | None:
+        return version_of(self.settings, _PROGRAM, "--version")
 
     def integrity(self, backup: Backup, progress: Progress) -> list[Check]:
         progress("wal-g wal-verify is looking for gaps in the WAL", None)

@@ -227,10 +227,23 @@ class Cluster:
 
     def remove(self, recipe: Recipe | None) -> None:
         """Stop the server, if any, and remove the directory."""
-        if recipe and self.running(recipe):
+        if recipe and (self.running(recipe) or self._begun()):
             self.stop(recipe, mode="immediate")
         self._forget_killed_server()
         shutil.rmtree(self.directory)
+
+    def _begun(self) -> bool:
+        """Whether a server is at work that does not answer, as one whose start was interrupted.
+
+        Its lock file has the number; that of a killed server may meanwhile be another program's.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while (working := self.server_processes()) and time.monotonic() < deadline:
+            with suppress(FileNotFoundError):
+                if (self.data_directory / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0] in working:
+                    return True
+            time.sleep(0.05)
+        return False
 
     def _forget_killed_server(self) -> None:
         """Wait for the last processes of a killed server, and remove the lock files with its process number.

@@ -37,6 +37,11 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_s
                   WHERE e.classid = 'pg_catalog.pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
 ORDER BY 1, 2
 """
+_MISSING_TABLES = """
+SELECT given FROM pg_catalog.unnest(%s::text[]) AS given
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class
+                  WHERE oid = pg_catalog.to_regclass(given) AND relkind IN ('r', 'p', 'f'))
+"""
 _INVALID_INDEXES = """
 SELECT n.nspname, c.relname
 FROM pg_catalog.pg_index i
@@ -147,11 +152,12 @@ def count_rows(connection: Any) -> dict[str, int]:
     return counts
 
 
-def beside_live(counts: dict[str, int], live: dict[str, Any], tolerance: int) -> Check:
+def beside_live(counts: dict[str, int], live: dict[str, Any], tolerance: int, system_id: str | None) -> Check:
     """Restored row counts beside the planner's estimates of the live database, which costs it nothing.
 
     :param live: connection options.
     :param tolerance: percent by which a table may differ.
+    :param system_id: of the cluster in a physical backup; None of a dump, which may be of any.
     """
     try:
         connection = connect(live)
@@ -159,10 +165,15 @@ def beside_live(counts: dict[str, int], live: dict[str, Any], tolerance: int) ->
         return Check("live", DEGRADED, f"The live database could not be asked: {error.message}")
     try:
         with connection.cursor() as cursor:
+            cursor.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
+            live_id = cursor.fetchone()[0]
             cursor.execute(_USER_TABLES)
             estimates = {quote_name(schema, table): number for schema, table, number in cursor.fetchall()}
     finally:
         connection.close()
+    if system_id not in (None, live_id):
+        which = f"system identifier {system_id}, the live database's is {live_id}"
+        return Check("live", FAULTY, f"It is a backup of another cluster ({which}).")
     missing = [name for name in estimates if name not in counts]
     emptied = [name for name, number in estimates.items() if number > _SMALL and counts.get(name) == 0]
     if missing or emptied:
@@ -173,16 +184,27 @@ def beside_live(counts: dict[str, int], live: dict[str, Any], tolerance: int) ->
     ]  # fmt: skip
     if apart:
         return Check("live", DEGRADED, f"More than {tolerance} % apart from the live database: {_some(apart)}.")
-    known = sum(number >= 0 for number in estimates.values())
-    return Check("live", PASSED, f"{known} tables have as many rows as live, within {tolerance} % (an estimate).")
+    compared = sum(number > _SMALL for number in estimates.values())
+    small = len(estimates) - compared
+    left_out = f"{small} of up to {_SMALL:,} rows, or never analyzed, were not compared" if small else ""
+    if not compared:
+        return Check("live", SKIPPED, f"Every table of the live database is there, but {left_out or 'it has none'}.")
+    return Check(
+        "live",
+        PASSED,
+        f"{compared} tables have as many rows as live, within {tolerance} % (an estimate)"
+        + (f"; {left_out}." if left_out else "."),
+    )
 
 
-def expected_tables(counts: dict[str, int], tables: list[str]) -> Check:
+def expected_tables(connection: Any, tables: list[str]) -> Check:
     """The tables that the rollback manifest names are there.
 
     :param tables: as SQL writes them.
     """
-    missing = [name for name in tables if name not in counts]
+    with connection.cursor() as cursor:
+        cursor.execute(_MISSING_TABLES, (tables,))
+        missing = [name for (name,) in cursor.fetchall()]
     if missing:
         return Check("manifest_tables", FAULTY, f"Tables of the rollback manifest are missing: {_some(missing)}.")
     return Check("manifest_tables", PASSED, f"The {len(tables)} tables of the rollback manifest are there.")

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -31,6 +34,12 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\
 _END_MARKER = b"PostgreSQL database dump complete"
 _CLUSTER_MARKER = b"PostgreSQL database cluster dump"
 _TAIL = 8192
+
+#: A tar file ends with two blocks of zeros.
+_TAR_END = bytes(1024)
+
+#: Seconds without a write after which a writer has ended.
+_QUIET = 600
 _HEAD = 8192
 _CHUNK = 1 << 20
 
@@ -129,6 +138,39 @@ def ends_complete(path: Path) -> bool:
     with path.open("rb") as stream:
         stream.seek(max(0, path.stat().st_size - _TAIL))
         return _END_MARKER in stream.read()
+
+
+def tar_ends_complete(path: Path) -> bool:
+    """Whether the blocks are there that are written last."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - len(_TAR_END)))
+        return stream.read() == _TAR_END
+
+
+def is_settled(path: Path) -> bool:
+    """Whether nobody writes to the file any more: for those whose end does not tell.
+
+    Linux knows for a local file of one's own, and else a time without a write has to do.
+    """
+    return _is_closed(path) or time.time() - path.stat().st_mtime > _QUIET
+
+
+def _is_closed(path: Path) -> bool:
+    """Whether the system says that no process has it open for writing; False may mean that it does not know.
+
+    A read lease is given for no other file (fcntl(2)). Whoever opens it in this moment waits until the lease is
+    returned, which is at once, and the signal that says so is one that is ignored.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    with path.open("rb") as stream:
+        try:
+            fcntl.fcntl(stream, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(stream, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            fcntl.fcntl(stream, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        except OSError:
+            return False
+    return True
 
 
 def last_bytes(path: Path, told: Callable[[int], None]) -> tuple[int, bytes]:

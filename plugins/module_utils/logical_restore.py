@@ -50,6 +50,10 @@ _LOOK = 2.0
 _NAMED = 3
 
 _RESTORE_ERROR = re.compile(r"^pg_restore: error: (.*)", re.MULTILINE)
+#: A value that the server could not read, and the lines that show one: a row's, and so nobody's business.
+_VALUE = re.compile(r'(?<=: )".*|(?<=\bvalue )".*"(?= is )')
+_SHOWS_ROWS = ("DETAIL:", "CONTEXT:", "LINE ", " ", "\t")
+
 _PSQL_ERROR = re.compile(r"^psql:.*?:\d+: (?:ERROR|FATAL): +(.*)", re.MULTILINE)
 
 
@@ -129,7 +133,7 @@ def _make_roles(cursor: Any, roles: set[str]) -> None:
 
 def _judged(errors: list[str], missing: list[str], left_out: list[str]) -> Check:
     if errors:
-        named = "; ".join(errors[:_NAMED])
+        named = "; ".join(_VALUE.sub('"…"', error) for error in errors[:_NAMED])
         more = f" … and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
         without = f" The extensions {', '.join(missing)} cannot be installed here." if missing else ""
         return Check("restore", FAULTY, f"It does not restore: {named}{more}.{without}")
@@ -160,15 +164,16 @@ def _watched(server: DrillServer, what: str, run: Any, progress: Progress) -> Co
     try:
         with ThreadPoolExecutor(1) as pool, connection.cursor() as cursor:
             running = pool.submit(run)
-            while not wait([running], _LOOK).done:
-                cursor.execute("SELECT pg_catalog.pg_database_size(%s)", (DATABASE,))
-                progress(what, cursor.fetchone()[0])
+            try:
+                while not wait([running], _LOOK).done:
+                    cursor.execute("SELECT pg_catalog.pg_database_size(%s)", (DATABASE,))
+                    progress(what, cursor.fetchone()[0])
+            except BaseException:
+                # Without its server the program ends; the pool, and whoever ended us, would wait for it.
+                server.cluster.stop(server.recipe, mode="immediate")
+                raise
             result: CompletedProcess[str] = running.result()
             return result
-    except BaseException:
-        # Without its server the program ends; else whoever ended us would wait for it.
-        server.cluster.stop(server.recipe, mode="immediate")
-        raise
     finally:
         connection.close()
 
@@ -198,7 +203,8 @@ def _pg_restore(
 def _ended_badly(program: str, answer: CompletedProcess[str]) -> list[str]:
     if answer.returncode == 0:
         return []
-    return [f"{program} ended with {answer.returncode}: {' '.join(answer.stderr.split())[-300:]}"]
+    said = [line for line in answer.stderr.splitlines() if line and not line.startswith(_SHOWS_ROWS)]
+    return [f"{program} ended with {answer.returncode}: {' '.join(said)[-300:]}"]
 
 
 def _psql(

@@ -21,6 +21,9 @@ _QUIET_STATES = ("ok", "ahead", "unfed")
 _ORDER = {"failed": 0, "refused": 1, "reset": 2, "would_reset": 2}
 _CHECK_ORDER = {"failed": 0, "degraded": 1, "skipped": 2}
 
+#: How many of the last runs people are shown; report.json has them all.
+_SHOWN_RUNS = 14
+
 _SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -67,7 +70,7 @@ def history_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
             _size(run.get("size_bytes")),
             _span(run.get("drill_seconds")),
         )
-        for run in runs
+        for run in runs[:_SHOWN_RUNS]
     ]
 
 
@@ -111,11 +114,12 @@ def next_step(report: dict[str, Any]) -> str:
 
     failed_rung = any(step["status"] == "failed" and rung(step) for step in report["steps"])
     unproven = "There is no proven backup to roll back to. " if failed_rung else ""
+    or_new = ", or make a new backup" if failed_rung else ""
     changed = "Try the inserts that failed. report.md and report.json say how to put the state before back."
     if any(step["name"] == "dump" for step in report["steps"]):
         changed = "Prove that it restores: verify_backup.yml with backup_verification_source=pg_dump and its path."
     by_verdict = {
-        "failed": f"{unproven}Do what is said above of {names('failed')}, then run the same command again"
+        "failed": f"{unproven}Do what is said above of {names('failed')}{or_new}, then run the same command again"
         + ("." if unproven or report["check_mode"] else "; what is already done stays done and is not repeated."),
         "refused": "Nothing was done by the refused step. Remove the reason it names, then run the same command again.",
         "degraded": "Look at the degraded step: it was done, but not everything is as it should be.",

@@ -222,9 +222,9 @@ class _Drill:
             else:
                 self._progress("counting rows", None)
                 counts = count_rows(connections[0])
-                self._compare_counts(counts)
+                self._compare_counts(counts, None)
             self._add(valid_indexes(connections[0]))
-            self._own_checks(connections[0], counts)
+            self._own_checks(connections[0])
             self._measured(connections[0], DATABASE, restored.seconds, counts)
             if self._backup.details["format"] == SUPABASE:
                 # Its data are loaded with the triggers that check foreign keys off.
@@ -249,8 +249,10 @@ class _Drill:
         connection = server.connect("template1")
         try:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_catalog.pg_is_in_recovery()")
-                recovering = cursor.fetchone()[0]
+                cursor.execute(
+                    "SELECT pg_catalog.pg_is_in_recovery(), system_identifier::text FROM pg_catalog.pg_control_system()"
+                )
+                recovering, system_id = cursor.fetchone()
                 cursor.execute("SELECT datname FROM pg_catalog.pg_database WHERE datallowconn ORDER BY datname")
                 databases = [name for (name,) in cursor.fetchall()]
         finally:
@@ -268,9 +270,9 @@ class _Drill:
         connection = self._connected(server, database)
         try:
             counts = count_rows(connection)
-            self._compare_counts(counts)
+            self._compare_counts(counts, system_id)
             self._add(*self._canary(connection), valid_indexes(connection))
-            self._own_checks(connection, counts)
+            self._own_checks(connection)
             self._measured(connection, database, restored, counts)
             self._progress("checking constraints", None)
             self._add(valid_constraints(connection))
@@ -290,18 +292,20 @@ class _Drill:
 
     # Both -------------------------------------------------------------------------------------------------------------
 
-    def _compare_counts(self, counts: dict[str, int]) -> None:
+    def _compare_counts(self, counts: dict[str, int], system_id: str | None) -> None:
+        """:param system_id: of the restored cluster; None of a dump, which may be restored into any."""
         if not sum(counts.values()):
             self._add(Check("comparison", DEGRADED, "There is not a single row in it."))
         elif self._options.live is not None:
-            self._add(beside_live(counts, self._options.live, self._options.tolerance))
+            live, tolerance = self._options.live, self._options.tolerance
+            self._add(beside_live(counts, live, tolerance, system_id))
         else:
             reason = "There is neither a content manifest nor a live database to compare it with."
             self._add(Check("comparison", SKIPPED, reason))
 
-    def _own_checks(self, connection: Any, counts: dict[str, int]) -> None:
+    def _own_checks(self, connection: Any) -> None:
         if self._options.tables:
-            self._add(expected_tables(counts, self._options.tables))
+            self._add(expected_tables(connection, self._options.tables))
         self._progress("running the rollback manifest's checks", None)
         self._add(*run_checks(connection, self._options.checks))
 

@@ -150,11 +150,13 @@ backup:
   returned: always
   type: dict
 age_seconds:
-  description: Its age.
+  description: Its age in seconds when the verification began.
   returned: always
   type: int
 restore:
-  description: C(seconds), C(bytes), C(bytes_per_second) and C(rows) of a drill, or null.
+  description:
+    - What a drill measured, or null. C(seconds) that restoring took, C(bytes) of the restored database, its C(rows),
+      and the rate in C(bytes_per_second).
   returned: always
   type: dict
 missing_extensions:
@@ -164,7 +166,7 @@ missing_extensions:
   elements: str
 history:
   description: The last runs, newest first, with C(run_id), C(finished), C(verdict), C(backup_id), C(backup_finished),
-    C(age_seconds), C(size_bytes) and C(drill_seconds).
+    C(age_seconds), C(size_bytes) and C(drill_seconds). Times are UTC in ISO 8601.
   returned: always
   type: list
   elements: dict

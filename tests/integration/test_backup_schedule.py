@@ -73,6 +73,7 @@ class Machine:
             "ansible_python_interpreter": sys.executable,
             "rollback_artifacts_dir": str(self.artifacts),
             "rollback_login_password": SECRET,
+            "backup_verification_source": "pg_dump",
             "backup_verification_schedule_delay": 0,
         }
         inventory = {"databases": {"hosts": hosts, "vars": common}}
@@ -183,8 +184,12 @@ def test_cron_lines_are_set_once_and_do_what_they_say(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_scheduled_is_said(tmp_path: Path) -> None:
-    refused = {
+    refused: dict[str, tuple[dict[str, Any], str]] = {
         "unset": ({}, "backup_verification_schedule is not set."),
+        "no source": (
+            {"backup_verification_schedule": TIMER, "backup_verification_source": None},
+            "backup_verification_source is not set",
+        ),
         "timer": ({"backup_verification_schedule": TIMER}, "systemd does not run the services here."),
         "relative": (
             {"backup_verification_schedule": CRON, "rollback_artifacts_dir": "here"},

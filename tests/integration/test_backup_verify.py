@@ -11,13 +11,16 @@ import hashlib
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import read_toc
@@ -228,6 +231,39 @@ def test_a_dump_that_restores_with_errors(app: TestDatabase, tmp_path: Path) -> 
     assert checks(run)["cleanup"] == "passed"
 
 
+@pytest.mark.parametrize("form", ["custom-z0", "plain"])
+def test_a_row_that_does_not_restore_is_not_shown(app: TestDatabase, tmp_path: Path, form: str) -> None:
+    path = take_dump(app, tmp_path, form)
+    content = path.read_bytes()
+    assert content.count(b"\t7.50\t") == 1
+    path.write_bytes(content.replace(b"\t7.50\t", b"\tpriv\t"))
+    run = verify(tmp_path)
+    assert (run.failed, statuses(run)["drill"]) == (True, "failed")
+    assert 'invalid input syntax for type numeric: "…"' in run["msg"]
+    assert "priv" not in str(run["steps"])
+
+
+@pytest.mark.parametrize("form", ["custom-z0", "tar", "plain-gzip"])
+def test_one_that_is_still_written_to(app: TestDatabase, tmp_path: Path, form: str) -> None:
+    """All that is there so far can be read; only that somebody has it open tells."""
+    path = take_dump(app, tmp_path, form)
+    content = path.read_bytes()
+    if form == "custom-z0":
+        login = app.login("postgres")
+        content = subprocess.run(
+            [app.cluster.bindir / "pg_dump", "-h", login["login_host"], "-p", str(login["login_port"]),
+             "-U", "postgres", "-d", app.name, "-Fc", "-Z0"], check=True, capture_output=True,
+        ).stdout  # fmt: skip
+    with path.open("wb") as writer:
+        writer.write(content[:-2000] if form == "tar" else content)
+        writer.flush()
+        run = verify(tmp_path, "exists")
+        assert (run.failed, statuses(run)["exists"]) == (True, "failed")
+        assert ("lacks a tar file's end" if form == "tar" else "still being written to") in run["msg"]
+        writer.write(content[-2000:] if form == "tar" else b"")
+    assert verify(tmp_path, "exists")["verdict"] == "ok"
+
+
 def test_missing_roles_are_made(app: TestDatabase, tmp_path: Path) -> None:
     """The drill's server knows none of production's roles: owners, grants and policies name them."""
     administrator = app.superuser().cursor()
@@ -382,6 +418,20 @@ def test_the_rollback_manifest_s_own_checks(app: TestDatabase, tmp_path: Path) -
     }  # fmt: skip
 
 
+def test_what_the_live_database_does_not_tell(app: TestDatabase, tmp_path: Path) -> None:
+    app.query("TRUNCATE orders; INSERT INTO orders (customer) VALUES (1); ANALYZE")
+    take_dump(app, tmp_path, "custom")
+    run = verify(tmp_path, compare_with_live=True, **app.login())
+    assert (run["verdict"], checks(run)["live"]) == ("ok", "skipped")
+
+
+def test_a_partitioned_table_of_the_manifest(app: TestDatabase, tmp_path: Path) -> None:
+    app.query("CREATE TABLE parts (id int) PARTITION BY RANGE (id)")
+    take_dump(app, tmp_path, "custom")
+    assert checks(verify(tmp_path, manifest={"tables": ["public.parts", "orders"]}))["manifest_tables"] == "passed"
+    assert checks(verify(tmp_path, manifest={"tables": ["public.totals"]}))["manifest_tables"] == "failed"
+
+
 def test_the_record_of_a_drill(app: TestDatabase, tmp_path: Path) -> None:
     path = take_dump(app, tmp_path, "custom")
     options: dict[str, Any] = {"records_dir": str(tmp_path / "records"), "run_id": "one", "host": "app"}
@@ -393,6 +443,25 @@ def test_the_record_of_a_drill(app: TestDatabase, tmp_path: Path) -> None:
     after = verify(path, "freshness", look_at_drill=True, **options)
     assert (after["steps"][-1]["name"], after["steps"][-1]["status"]) == ("drill", "ok")
     assert "restored app.dump" in after["steps"][-1]["message"]
+
+    other = verify(path, "freshness", look_at_drill=True, database=app.name, **options)
+    assert other["steps"][-1]["status"] == "skipped"
+    assert "another backup" in other["steps"][-1]["message"]
+
+
+def test_a_record_that_cannot_be_written(app: TestDatabase, tmp_path: Path) -> None:
+    """The run has failed, and both its report and its metrics say so, and what it found."""
+    path = take_dump(app, tmp_path, "custom")
+    (tmp_path / "records").write_text("in the way")
+    metrics = tmp_path / "backup.prom"
+    run = verify(path, "freshness", records_dir=str(tmp_path / "records"), metrics_file=str(metrics))
+    assert (run.failed, run["verdict"]) == (True, "failed")
+    assert statuses(run) == {"exists": "ok", "freshness": "ok", "record": "failed"}
+    assert "cannot be recorded" in run["msg"]
+    assert 'pg_backup_verify_success{source="pg_dump",database="",host="localhost"} 0' in metrics.read_text()
+
+    run = verify(path, "freshness", metrics_file=str(tmp_path / "nowhere" / "backup.prom"))
+    assert (run.failed, run["steps"][-1]["name"]) == (True, "metrics")
 
 
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
@@ -449,6 +518,40 @@ def test_a_drill_that_was_killed_is_removed_by_the_next(
 
     assert verify(tmp_path, drill_directory=str(drill_place))["verdict"] == "ok"
     assert list(drill_place.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_drill_that_is_ended_cleans_up(
+    app: TestDatabase, tmp_path: Path, drill_place: Path, number: signal.Signals
+) -> None:
+    """While it restores, which here would take long."""
+    path = take_dump(app, tmp_path, "plain")
+    end = "--\n-- PostgreSQL database dump complete"
+    assert path.read_text().count(end) == 1
+    path.write_text(path.read_text().replace(end, f"SELECT pg_catalog.pg_sleep(100);\n\n{end}"))
+    options = {"source": "pg_dump", "path": str(path), "drill_directory": str(drill_place)}
+    running = Forked(partial(run_module, "backup_verify", options))
+    until(lambda: _sleeps(drill_place), "the restore has come to its sleep")
+    (module,) = {int(place.name.split("-")[1]) for place in drill_place.iterdir()}
+    begun = time.monotonic()
+    os.kill(module, number)
+    with pytest.raises(Exception, match="Expecting value"):
+        running.result()
+    assert time.monotonic() - begun < 30
+    assert list(drill_place.iterdir()) == []
+
+
+def _sleeps(drill_place: Path) -> bool:
+    for socket in drill_place.glob("drill-*/socket/.s.PGSQL.5432"):
+        with suppress(psycopg2.OperationalError):
+            connection = psycopg2.connect(host=str(socket.parent), user="postgres", dbname="template1")
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_catalog.pg_sleep(%'")
+                    return cursor.fetchone() is not None
+            finally:
+                connection.close()
+    return False
 
 
 def test_a_dump_without_a_row(app: TestDatabase, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster import Cluster, default_base
+from ansible_collections.pgops.rollback.plugins.module_utils.disposable_cluster import PATIENCE, Cluster, default_base
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
 from ansible_collections.pgops.rollback.plugins.modules.disposable_postgres import run
@@ -244,6 +245,15 @@ def test_a_killed_server_is_removed(name: str) -> None:
     os.kill(server_pid(made), signal.SIGKILL)
     assert module(name, "absent")["changed"]
     assert not Path(made["directory"]).exists()
+
+
+def test_a_server_that_does_not_answer_is_removed(name: str) -> None:
+    """As one does whose start was interrupted before it had a socket."""
+    Path(module(name)["socket_directory"], ".s.PGSQL.5432").unlink()
+    begun = time.monotonic()
+    assert module(name, "absent")["changed"]
+    assert time.monotonic() - begun < PATIENCE
+    assert_nothing_left(name)
 
 
 def test_an_interrupted_making_is_made_again(name: str) -> None:

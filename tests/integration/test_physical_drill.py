@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils.backup import PhysicalSource, SourceSettings
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_pg_basebackup import PgBasebackup
+from ansible_collections.pgops.rollback.plugins.module_utils.backup_records import latest_drill
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_verification import Verification, verify
 from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import Drilled, DrillOptions, drill
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
@@ -51,10 +53,12 @@ def options(**given: Any) -> DrillOptions:
     return DrillOptions(user=system_user(), wheels=WHEELS, **given)
 
 
-def climb(source: PhysicalSource, database: str) -> dict[str, Any]:
+def climb(
+    source: PhysicalSource, database: str, records: Path | None = None, live: dict[str, Any] | None = None
+) -> dict[str, Any]:
     asked = Verification(
         run_id="one", host="here", source=source.name, database=database, up_to="drill", max_age=timedelta(hours=1),
-        drill=options(database=database),
+        drill=options(database=database, live=live), records=records,
     )  # fmt: skip
     return verify(source, asked, silent)
 
@@ -74,13 +78,17 @@ def message(drilled: Drilled) -> str:
 PASSED = {"exists": "ok", "freshness": "ok", "integrity": "ok", "drill": "ok"}
 
 
-def test_the_ladder_on_a_tool_s_backup(store: Store) -> None:
-    result = climb(store.source(), "app")
+def test_the_ladder_on_a_tool_s_backup(store: Store, tmp_path: Path) -> None:
+    source = store.source()
+    result = climb(source, "app", records=tmp_path)
     assert statuses(result) == PASSED, result["msg"]
     found = checks(result)
     assert [found[name] for name in ("isolated", "recovery", "indexes", "amcheck", "cleanup")] == ["passed"] * 5
     # The rows of the moment of the backup: they were deleted since.
     assert result["restore"]["rows"] > 1000
+    record = latest_drill(tmp_path, timedelta(hours=1), datetime.now(UTC))
+    assert record["versions"].keys() == {source.name, "postgres"}
+    assert re.fullmatch(r"\d+\.\d+(\.\d+)*", record["versions"][source.name])
 
 
 def test_a_wal_segment_that_is_damaged_fails_the_drill(store: Store) -> None:
@@ -103,6 +111,22 @@ def test_the_ladder_on_a_base_backup(database: TestDatabase, cluster: TestCluste
     assert statuses(result) == PASSED, result["msg"]
     assert checks(result)["recovery"] == "passed"
     assert result["restore"]["rows"] >= 20_000
+
+
+def test_beside_the_live_cluster(
+    store: Store, database: TestDatabase, cluster: TestCluster, tmp_path: Path
+) -> None:
+    """Which cluster a data directory is of, its system identifier tells."""
+    live = database.login("postgres")
+    other = climb(store.source(), "app", live=live)
+    assert (statuses(other)["drill"], checks(other)["live"]) == ("failed", "failed")
+    assert "It is a backup of another cluster" in other["msg"]
+
+    heap = fill_table(database)
+    database.query("ANALYZE")
+    taken = take_base_backup(cluster, tmp_path / "base", "plain", heap)
+    own = climb(base_backups(taken.directory), database.name, live=live)
+    assert (statuses(own), checks(own)["live"]) == (PASSED, "passed"), own["msg"]
 
 
 def test_a_page_that_amcheck_sees(database: TestDatabase, cluster: TestCluster, tmp_path: Path) -> None:
