@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.errors import Rollb
 LATEST = "latest"
 
 #: What else DESIGN puts beside the runs.
-_RESERVED_RUN_IDS = (LATEST, "baselines", "backup")
+_RESERVED_RUN_IDS = (LATEST, "baselines", "backup", "dumps")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -116,6 +117,23 @@ def write_file(path: Path, text: str, mode: int = 0o600) -> None:
 
     :raises OSError: when it cannot be written; then the file before is still there.
     """
+    with _written_beside(path, text, mode) as temporary:
+        os.replace(temporary, path)
+
+
+def write_new_file(path: Path, text: str, mode: int = 0o600) -> None:
+    """Likewise, where there is none yet.
+
+    :raises FileExistsError: when there is one, which stays as it is.
+    :raises OSError: when it cannot be written.
+    """
+    with _written_beside(path, text, mode) as temporary:
+        os.link(temporary, path)
+
+
+@contextlib.contextmanager
+def _written_beside(path: Path, text: str, mode: int) -> Iterator[str]:
+    """A file with the text that is on the disk, under another name, which is gone afterwards."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -123,11 +141,10 @@ def write_file(path: Path, text: str, mode: int = 0o600) -> None:
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
+        yield temporary
+    finally:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        raise
     _sync_directory(path.parent)
 
 
