@@ -7,12 +7,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import Request
 from tests.support.database import WHEELS, TestCluster, TestDatabase, running_cluster
+
+# What a shell runs in the background ignores Ctrl-C, and so would all that the tests start to see it end by that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
