@@ -32,7 +32,7 @@ def beside_hand_written(many: ManySequences, runs: int) -> list[Comparison]:
         return sum(parts[-1].values())
 
     def process() -> float:
-        run = module_process(many.database.login())
+        run = module_process("sequence_reset", many.database.login())
         peaks.append(run.peak_kb)
         many.require_repaired()
         return run.seconds

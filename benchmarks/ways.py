@@ -23,7 +23,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey imp
 from benchmarks.measuring import ProcessRun, run_process, seconds
 from tests.support.database import ROOT
 
-_MODULE = "ansible_collections.pgops.rollback.plugins.modules.sequence_reset"
+_MODULES = "ansible_collections.pgops.rollback.plugins.modules"
 _OPTIONS = {"lock_healthy": False, "repair_defaults": False, "test": "none"}
 
 
@@ -33,10 +33,10 @@ def module_environment() -> dict[str, str]:
     return {**inherited, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "PYTHONPATH": str(ROOT / "collections")}
 
 
-def module_process(login: dict[str, Any]) -> ProcessRun:
-    """sequence_reset as Ansible runs it: a Python process, JSON in, JSON out."""
-    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": login})
-    return run_process([sys.executable, "-m", _MODULE], arguments, cwd=ROOT, env=module_environment())
+def module_process(name: str, options: dict[str, Any]) -> ProcessRun:
+    """A module as Ansible runs it: a Python process, JSON in, JSON out."""
+    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": options})
+    return run_process([sys.executable, "-m", f"{_MODULES}.{name}"], arguments, cwd=ROOT, env=module_environment())
 
 
 def module_call(login: dict[str, Any]) -> dict[str, float]:

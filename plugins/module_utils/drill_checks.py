@@ -16,6 +16,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     SKIPPED,
     Check,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import read_snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import connect
 from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import DrillServer
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, sql
@@ -25,6 +27,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.system_user import 
 
 #: How many differences a message names.
 _NAMED = 3
+
+#: Kinds of objects that every dump and every data directory holds.
+_DUMPED = frozenset(
+    {"table", "view", "materialized view", "sequence", "function", "procedure", "aggregate", "column", "constraint",
+     "index", "trigger", "policy", "rule", "type", "enum", "domain", "range"}
+)  # fmt: skip
 
 #: A table of fewer rows may well change by more than any tolerance within a day.
 _SMALL = 1000
@@ -195,6 +203,42 @@ def beside_live(counts: dict[str, int], live: dict[str, Any], tolerance: int, sy
         f"{compared} tables have as many rows as live, within {tolerance} % (an estimate)"
         + (f"; {left_out}." if left_out else "."),
     )
+
+
+def beside_baseline(connection: Any, baseline: Baseline, tolerance: int) -> Check:
+    """The restored database beside a baseline of the migration, which is of another moment than the backup.
+
+    So rows that are others are a reservation and no fault; with checksums in the baseline not one of them goes unseen.
+
+    :param connection: in autocommit mode.
+    :param tolerance: percent by which the rows of a table may differ where the baseline has no checksums.
+    :raises RollbackError: of read_snapshot().
+    """
+    then = baseline.snapshot
+    now = read_snapshot(connection, "exact", bool(then.checksums), then.schemas)
+    missing = [each.label for key, each in then.objects.items() if each.kind in _DUMPED and key not in now.objects]
+    emptied = [name for name, rows in then.rows.items() if rows and not now.rows.get(name, rows)]
+    if missing or emptied:
+        return Check("baseline", FAULTY, f"Of the baseline are missing or empty: {_some(missing + emptied)}.")
+    if then.checksums:
+        changed = [name for name, found in then.checksums.items() if now.checksums.get(name) != found]
+        how = "hold other rows than the baseline"
+    else:
+        changed = [
+            name for name, rows in then.rows.items()
+            if rows is not None and abs((now.rows.get(name) or 0) - rows) * 100 > tolerance * rows
+        ]  # fmt: skip
+        how = f"have more than {tolerance} % more or less rows than the baseline"
+    if changed:
+        return Check(
+            "baseline", DEGRADED,
+            f"{len(changed)} of {len(then.rows)} tables {how} of {then.taken_at}, changed meanwhile or damaged:"
+            f" {_some(changed)}.",
+        )  # fmt: skip
+    if not then.checksums and then.rows_are != "exact":
+        return Check("baseline", SKIPPED, "Every object of the baseline is there; it has no row counts to compare.")
+    held = "every row" if then.checksums else f"as many rows, within {tolerance} %,"
+    return Check("baseline", PASSED, f"Every object of the baseline ({then.taken_at}) is there, and {held} of each.")
 
 
 def expected_tables(connection: Any, tables: list[str]) -> Check:

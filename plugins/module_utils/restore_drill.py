@@ -23,6 +23,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     Source,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import Rung, judged
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.canary import expected_canary, look_for
 from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest import (
     compare,
@@ -32,6 +33,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest im
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import Request
 from ansible_collections.pgops.rollback.plugins.module_utils.drill_checks import (
     amcheck,
+    beside_baseline,
     beside_live,
     checksums,
     count_rows,
@@ -80,6 +82,7 @@ class DrillOptions:
     :ivar timeout: seconds for all of it.
     :ivar superuser: bootstrap superuser of a physical backup.
     :ivar database: whose rows are counted, of a physical backup.
+    :ivar baseline: to compare with where there is no content manifest.
     :ivar live: connection options of the live database to compare with; None without.
     :ivar canary: connection options of the live database to write a canary row to; None without.
     :ivar tolerance: percent by which row counts may differ from the live ones.
@@ -93,6 +96,7 @@ class DrillOptions:
     wheels: tuple[Wheel, ...] = ()
     superuser: str = "postgres"
     database: str | None = None
+    baseline: Baseline | None = None
     live: dict[str, Any] | None = None
     canary: dict[str, Any] | None = None
     tolerance: int = 20
@@ -222,7 +226,7 @@ class _Drill:
             else:
                 self._progress("counting rows", None)
                 counts = count_rows(connections[0])
-                self._compare_counts(counts, None)
+                self._compare_counts(connections[0], counts, None)
             self._add(valid_indexes(connections[0]))
             self._own_checks(connections[0])
             self._measured(connections[0], DATABASE, restored.seconds, counts)
@@ -270,7 +274,7 @@ class _Drill:
         connection = self._connected(server, database)
         try:
             counts = count_rows(connection)
-            self._compare_counts(counts, system_id)
+            self._compare_counts(connection, counts, system_id)
             self._add(*self._canary(connection), valid_indexes(connection))
             self._own_checks(connection)
             self._measured(connection, database, restored, counts)
@@ -292,15 +296,17 @@ class _Drill:
 
     # Both -------------------------------------------------------------------------------------------------------------
 
-    def _compare_counts(self, counts: dict[str, int], system_id: str | None) -> None:
+    def _compare_counts(self, connection: Any, counts: dict[str, int], system_id: str | None) -> None:
         """:param system_id: of the restored cluster; None of a dump, which may be restored into any."""
+        baseline, tolerance = self._options.baseline, self._options.tolerance
         if not sum(counts.values()):
             self._add(Check("comparison", DEGRADED, "There is not a single row in it."))
+        elif baseline is not None:
+            self._add(beside_baseline(connection, baseline, tolerance))
         elif self._options.live is not None:
-            live, tolerance = self._options.live, self._options.tolerance
-            self._add(beside_live(counts, live, tolerance, system_id))
+            self._add(beside_live(counts, self._options.live, tolerance, system_id))
         else:
-            reason = "There is neither a content manifest nor a live database to compare it with."
+            reason = "There is no content manifest, baseline or live database to compare it with."
             self._add(Check("comparison", SKIPPED, reason))
 
     def _own_checks(self, connection: Any) -> None:
@@ -333,6 +339,8 @@ class _Drill:
         compared = {check.name for check in self._checks if check.status == PASSED}
         if "hashes" in compared:
             return "It restores, and every row is what it was when the backup was taken"
+        if "baseline" in compared:
+            return "It restores, with what the baseline says"
         return "It restores" + (", with about as many rows as the live database" if "live" in compared else "")
 
     def _left_open(self) -> str:

@@ -66,9 +66,14 @@ options:
     type: bool
     default: false
   tolerance:
-    description: Percent by which a table's rows may differ from the live database's.
+    description: Percent by which a table's rows may differ from the live database's, or from the baseline's.
     type: int
     default: 20
+  baseline:
+    description:
+      - File of a baseline (M(pgops.rollback.migration_baseline)) to compare with where no content manifest lies beside
+        the backup. Its objects have to be there. Rows that are others are a reservation, since it is of another moment.
+    type: path
   manifest:
     description: A rollback manifest, whose C(tables) have to be there and whose C(checks) have to hold.
     type: dict
@@ -192,6 +197,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_sources impo
     with_token,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_verification import Verification, verify
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import read_baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import CONNECTION_ARGUMENTS
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_module
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
@@ -215,6 +221,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "compare_with_live": {"type": "bool", "default": False},
     "canary": {"type": "bool", "default": False},
     "tolerance": {"type": "int", "default": 20},
+    "baseline": {"type": "path"},
     "manifest": {"type": "dict", "default": {}},
     "run_id": {"type": "str", "default": "unnamed"},
     "host": {"type": "str", "default": "localhost"},
@@ -266,6 +273,7 @@ def _drill_options(options: dict[str, Any]) -> DrillOptions:
         wheels=wheels_of(options),
         superuser=options["superuser"],
         database=options["database"],
+        baseline=read_baseline(Path(options["baseline"])) if options["baseline"] else None,
         live=live if options["compare_with_live"] else None,
         canary=live if options["canary"] else None,
         tolerance=options["tolerance"],

@@ -418,6 +418,27 @@ def test_the_rollback_manifest_s_own_checks(app: TestDatabase, tmp_path: Path) -
     }  # fmt: skip
 
 
+def test_beside_a_baseline(app: TestDatabase, tmp_path: Path) -> None:
+    """Of another moment than the dump: what is missing is a fault, what is different a reservation."""
+    kept = {"migration": "one", "artifacts_dir": str(tmp_path / "kept"), "host": "app", "checksums": True}
+    baseline = run_module("migration_baseline", {**app.login(), **kept})["path"]
+    dump = take_dump(app, tmp_path, "custom")
+    run = verify(dump, baseline=baseline)
+    assert (run["verdict"], checks(run)["baseline"]) == ("ok", "passed"), run["msg"]
+    assert run["steps"][-1]["details"]["proved"] == "It restores, with what the baseline says"
+
+    app.query("UPDATE orders SET note = 'changed' WHERE id = 7")
+    run = verify(take_dump(app, tmp_path, "custom"), baseline=baseline)
+    assert (run["verdict"], checks(run)["baseline"]) == ("degraded", "degraded")
+    assert "1 of 2 tables hold other rows than the baseline" in run["msg"]
+
+    app.query("DROP VIEW totals")
+    run = verify(take_dump(app, tmp_path, "custom"), baseline=baseline)
+    assert (run.failed, checks(run)["baseline"]) == (True, "failed")
+    assert "view public.totals" in run["msg"]
+    assert verify(dump, baseline=str(tmp_path / "none"))["steps"][0]["status"] == "failed"
+
+
 def test_what_the_live_database_does_not_tell(app: TestDatabase, tmp_path: Path) -> None:
     app.query("TRUNCATE orders; INSERT INTO orders (customer) VALUES (1); ANALYZE")
     take_dump(app, tmp_path, "custom")

@@ -4,7 +4,8 @@
 
 """Which rung catches which damage, over all forms of a dump: the table of docs/BACKUP_VERIFICATION.md.
 
-Every fault is tried twice: with a content manifest beside the dump, and without one.
+Every fault is tried three times: with a content manifest beside the dump, without one, and without one but with a
+baseline that has checksums.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import Sourc
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import RUNGS
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_pg_dump import PgDump
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_verification import Verification, verify
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest import manifest_path
 from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import DrillOptions
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
@@ -29,8 +31,11 @@ from tests.integration.test_backup_verify import SCHEMA
 from tests.support import faults
 from tests.support.database import TestDatabase
 from tests.support.dumps import take_dump_with_manifest
+from tests.support.modules import run_module
 
 FORMS = ("custom", "custom-z0", "directory", "tar", "plain", "plain-gzip")
+
+WITH_MANIFEST, WITHOUT, WITH_BASELINE = "with a manifest", "without", "with a baseline"
 
 #: Kind of damage, how often it is done to each form, and the forms it can be done to.
 FAULTS: list[tuple[str, faults.Fault, int, tuple[str, ...]]] = [
@@ -42,19 +47,19 @@ FAULTS: list[tuple[str, faults.Fault, int, tuple[str, ...]]] = [
 ]
 
 
-def climb(dump: Path, up_to: str = "drill") -> dict[str, Any]:
+def climb(dump: Path, baseline: Baseline | None = None) -> dict[str, Any]:
     user = system_user()
     asked = Verification(
-        run_id="table", host="here", source="pg_dump", database=None, up_to=up_to, max_age=timedelta(hours=1),
-        drill=DrillOptions(user=user),
+        run_id="table", host="here", source="pg_dump", database=None, up_to="drill", max_age=timedelta(hours=1),
+        drill=DrillOptions(user=user, baseline=baseline),
     )  # fmt: skip
     source = PgDump(SourceSettings(user=user, timeout=20, path=str(dump)))
     return verify(source, asked, lambda _text, _fraction: None)
 
 
-def failing(result: dict[str, Any]) -> str:
-    """The rung that fails; empty when none does."""
-    return next((step["name"] for step in result["steps"] if step["status"] == "failed"), "")
+def catching(result: dict[str, Any]) -> str:
+    """The rung that fails, or has a reservation; empty when none does."""
+    return next((step["name"] for step in result["steps"] if step["status"] in ("failed", "degraded")), "")
 
 
 @pytest.fixture
@@ -85,26 +90,31 @@ def test_a_few_of_the_table(app: TestDatabase, tmp_path: Path) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(1500)
 def test_the_table(app: TestDatabase, tmp_path: Path) -> None:
-    with_manifest: Counter[tuple[str, str]] = Counter()
-    without: Counter[tuple[str, str]] = Counter()
+    kept = {"migration": "table", "artifacts_dir": str(tmp_path / "kept"), "host": "app", "checksums": True}
+    baseline = read_baseline(Path(run_module("migration_baseline", {**app.login(), **kept})["path"]))
+    caught: dict[str, Counter[tuple[str, str]]] = {
+        WITH_MANIFEST: Counter(), WITHOUT: Counter(), WITH_BASELINE: Counter()
+    }  # fmt: skip
     total: Counter[str] = Counter()
     for form in FORMS:
         whole = take_dump_with_manifest(app, tmp_path / form, form)
         for kind, fault, number, forms in FAULTS:
             for seed in range(number if form in forms else 0):
                 total[kind] += 1
-                for manifest, counter in ((True, with_manifest), (False, without)):
+                for way, counter in caught.items():
                     chance = random.Random(f"{form} {kind} {seed}")
-                    result = climb(damaged(whole, tmp_path / "damaged", fault, chance, manifest))
-                    counter[kind, failing(result)] += 1
-                    assert not manifest or result["verdict"] == "failed", (form, kind, seed, result["steps"])
-    print(f"\n{'damage':22}number  caught by {', '.join(RUNGS)}, none (with manifest; without)")
+                    dump = damaged(whole, tmp_path / "damaged", fault, chance, way == WITH_MANIFEST)
+                    result = climb(dump, baseline if way == WITH_BASELINE else None)
+                    counter[kind, catching(result)] += 1
+                    assert way != WITH_MANIFEST or result["verdict"] == "failed", (form, kind, seed, result["steps"])
+                    assert way != WITH_BASELINE or result["verdict"] != "ok", (form, kind, seed, result["steps"])
+    print(f"\n{'damage':22}number  caught by {', '.join(RUNGS)}, none ({'; '.join(caught)})")
     for kind, number in total.items():
-        rows = [[counter[kind, rung] for rung in (*RUNGS, "")] for counter in (with_manifest, without)]
-        print(f"{kind:22}{number:6}  {rows[0]}  {rows[1]}")
+        rows = [[counter[kind, rung] for rung in (*RUNGS, "")] for counter in caught.values()]
+        print(f"{kind:22}{number:6}  {'  '.join(map(str, rows))}")
     assert sum(total.values()) >= 60
-    # Without a manifest these leave no trace; everything else is caught.
-    assert {kind for kind, rung in without if not rung} <= {"one bit flipped", "rows deleted"}
+    # With nothing to compare with these leave no trace; everything else is caught.
+    assert {kind for kind, rung in caught[WITHOUT] if not rung} <= {"one bit flipped", "rows deleted"}
 
 
 @pytest.mark.full

@@ -1,0 +1,48 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""baseline.yml and manifest.yml as they are typed, around a migration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.support.database import ROOT, TestDatabase
+from tests.support.playbook import inventory, report, rollback, rollback_variables, steps
+
+BASELINE = ROOT / "playbooks/baseline.yml"
+MANIFEST = ROOT / "playbooks/manifest.yml"
+
+
+def test_around_a_migration(database: TestDatabase, tmp_path: Path) -> None:
+    database.query("CREATE TABLE found (id int)")
+    inventory(tmp_path, {"db1": {**rollback_variables(database.login()), "rollback_migration": "release-42"}})
+    done = rollback(tmp_path, playbook=BASELINE)
+    assert done.returncode == 0, done.stdout
+    assert steps(report(tmp_path, "db1")) == {"preflight": "ok", "backup": "skipped", "baseline": "ok"}
+    assert "changed=0" in done.stdout
+
+    again = rollback(tmp_path, playbook=BASELINE)
+    assert again.returncode == 2
+    assert "There is a baseline before release-42 already" in again.stdout
+
+    database.query("CREATE TABLE IF NOT EXISTS found (id int); CREATE TABLE IF NOT EXISTS made (id int)")
+    done = rollback(tmp_path, playbook=MANIFEST)
+    assert done.returncode == 0, done.stdout
+    assert steps(report(tmp_path, "db1")) == {"preflight": "ok", "baseline": "ok", "manifest": "ok"}
+    manifest = tmp_path / "artifacts/db1/baselines/release-42-manifest.json"
+    assert json.loads(manifest.read_text(encoding="utf-8"))["tables"] == ["public.made"]
+
+    # The baseline after it is kept, too; its tag alone makes the manifest again.
+    assert rollback(tmp_path, playbook=MANIFEST).returncode == 2
+    assert rollback(tmp_path, "--tags", "manifest", playbook=MANIFEST).returncode == 0
+
+
+def test_without_a_name_nothing_is_kept(database: TestDatabase, tmp_path: Path) -> None:
+    inventory(tmp_path, {"db1": rollback_variables(database.login())})
+    done = rollback(tmp_path, playbook=BASELINE)
+    assert done.returncode == 2
+    assert "missing required arguments: rollback_migration" in done.stdout
+    assert not (tmp_path / "artifacts/db1/baselines").exists()
