@@ -19,7 +19,7 @@ HISTORY_HEADINGS = ("finished (UTC)", "verdict", "backup", "age", "size", "drill
 _QUIET_STATES = ("ok", "ahead", "unfed")
 
 _ORDER = {"failed": 0, "refused": 1, "reset": 2, "would_reset": 2}
-_CHECK_ORDER = {"failed": 0, "degraded": 1, "skipped": 2}
+_CHECK_ORDER = {"failed": 0, "degraded": 1, "warned": 1, "skipped": 2}
 
 #: How many of the last runs people are shown; report.json has them all.
 _SHOWN_RUNS = 14
@@ -28,14 +28,15 @@ _SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 @dataclass(frozen=True)
-class Rung:
-    """What a step of a backup verification says beyond its message.
+class Checked:
+    """What a step made of checks says beyond its message.
 
-    :ivar proved: empty when nothing was.
-    :ivar checks: ``name``, ``status``, ``message``, ``seconds`` of each, the worst first.
+    :ivar proved: what is certain now; empty when nothing is, None of a step that claims nothing beyond its checks.
+    :ivar checks: ``name``, ``status``, ``message``, ``seconds``, and maybe ``objects`` (``name``, ``problem``) and
+        ``fix`` of each, the worst first.
     """
 
-    proved: str
+    proved: str | None
     not_proved: str
     checks: list[dict[str, Any]]
 
@@ -44,13 +45,43 @@ class Rung:
         return [check for check in self.checks if check.get("status") != "passed"]
 
 
-def rung(step: dict[str, Any]) -> Rung | None:
+def checked(step: dict[str, Any]) -> Checked | None:
     """None of a step of another kind."""
     details = step["details"]
-    if "proved" not in details:
+    if not {"proved", "checks"} & details.keys():
         return None
     checks = sorted(details.get("checks") or [], key=lambda check: _CHECK_ORDER.get(str(check.get("status")), 3))
-    return Rung(_phrase(details["proved"]), _phrase(details.get("not_proved")), checks)
+    proved = _phrase(details["proved"]) if "proved" in details else None
+    return Checked(proved, _phrase(details.get("not_proved")), checks)
+
+
+def objects_of(check: dict[str, Any]) -> list[str]:
+    """Each object that a check found fault with, and what."""
+    return [f"{each.get('name')}: {each.get('problem')}" for each in check.get("objects") or []]
+
+
+OPTION_HEADINGS = ("option", "possible", "what it would lose")
+
+
+def option_rows(step: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What could be done, of an advice; empty of any other step."""
+    return [
+        (
+            str(option.get("name")).replace("_", " "),
+            "yes" if option.get("possible") else f"no: {option.get('blocked_by')}",
+            str(option.get("loses")),
+        )
+        for option in step["details"].get("options") or []
+    ]
+
+
+def evidence_of(step: dict[str, Any]) -> list[str]:
+    """What an advice is based on, a line for each question and its details."""
+    lines = []
+    for each in step["details"].get("evidence") or []:
+        lines.append(f"{each.get('question')} {each.get('answer')}")
+        lines += [f"{detail}" for detail in each.get("details") or []]
+    return lines
 
 
 def _phrase(text: Any) -> str:
@@ -112,7 +143,10 @@ def next_step(report: dict[str, Any]) -> str:
     def names(status: str) -> str:
         return ", ".join(step["name"] for step in report["steps"] if step["status"] == status)
 
-    failed_rung = any(step["status"] == "failed" and rung(step) for step in report["steps"])
+    advised = next((step["details"].get("next_command") for step in report["steps"] if step["name"] == "advise"), None)
+    if advised:
+        return f"Run: {advised}"
+    failed_rung = any(step["status"] == "failed" and "proved" in step["details"] for step in report["steps"])
     unproven = "There is no proven backup to roll back to. " if failed_rung else ""
     or_new = ", or make a new backup" if failed_rung else ""
     changed = "Try the inserts that failed. report.md and report.json say how to put the state before back."

@@ -12,15 +12,19 @@ from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.report_content import (
     HISTORY_HEADINGS,
+    OPTION_HEADINGS,
     SEQUENCE_HEADINGS,
-    Rung,
+    Checked,
+    checked,
     column_notes,
+    evidence_of,
     heading,
     history_rows,
     next_step,
     notable_sequences,
+    objects_of,
+    option_rows,
     plain,
-    rung,
     sequence_counts,
     sequence_notes,
     sequence_row,
@@ -34,7 +38,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 _TONES = {
     "ok": "good", "passed": "good", "changed": "good",
     "skipped": "open", "incomplete": "open",
-    "degraded": "warn",
+    "degraded": "warn", "warned": "warn",
 }  # fmt: skip
 
 #: On a narrow screen each row of a table becomes a block, with the headings beside the values.
@@ -48,6 +52,7 @@ body { margin: 0 auto; padding: 1rem; max-width: 60rem; color: var(--text); back
   font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; margin: 0 0 .5rem; }
 h2 { font-size: 1.15rem; margin: 1.5rem 0 .5rem; }
+h3 { font-size: 1rem; margin: 1rem 0 .3rem; }
 p, ul { margin: .4rem 0; }
 ul { padding-left: 1.2rem; }
 .dim { color: var(--dim); }
@@ -114,16 +119,32 @@ def _section(title: str, content: Iterable[str]) -> list[str]:
 
 def _step(step: dict[str, Any]) -> list[str]:
     lines = [f"<p>{_text(step['message'])}</p>"] if step["message"] else []
-    found = rung(step)
-    return lines + (_rung(found) if found else _sequences(step["details"]))
+    found = checked(step)
+    return lines + (_checked(found) if found else _sequences(step["details"])) + _advice(step)
 
 
-def _rung(found: Rung) -> list[str]:
-    lines = [f"<p><strong>Proved:</strong> {_text(found.proved or 'nothing')}.</p>"]
+def _checked(found: Checked) -> list[str]:
+    lines = [] if found.proved is None else [f"<p><strong>Proved:</strong> {_text(found.proved or 'nothing')}.</p>"]
     if found.not_proved:
         lines.append(f"<p><strong>Not proved:</strong> {_text(found.not_proved)}.</p>")
     rows = [(str(each.get("name")), str(each.get("status")), str(each.get("message") or "")) for each in found.checks]
-    return lines + (_table(("check", "status", "message"), rows, worded=1) if rows else [])
+    lines += _table(("check", "status", "message"), rows, worded=1) if rows else []
+    for check in found.not_passed:
+        objects = objects_of(check)
+        if objects:
+            lines += [f"<h3>{_text(check.get('name'))}</h3>", *_list(objects)]
+        if check.get("fix"):
+            lines.append(f"<p><strong>To mend {_text(check.get('name'))}:</strong> {_text(check['fix'])}</p>")
+    return lines
+
+
+def _advice(step: dict[str, Any]) -> list[str]:
+    rows = option_rows(step)
+    return [*_table(OPTION_HEADINGS, rows), "<h3>The evidence</h3>", *_list(evidence_of(step))] if rows else []
+
+
+def _list(texts: Iterable[str]) -> list[str]:
+    return ["<ul>", *(f"<li>{_text(text)}</li>" for text in texts), "</ul>"]
 
 
 def _sequences(details: dict[str, Any]) -> list[str]:
@@ -136,7 +157,7 @@ def _sequences(details: dict[str, Any]) -> list[str]:
     if rows:
         lines += _table(SEQUENCE_HEADINGS, [sequence_row(row) for row in rows])
     notes = sequence_notes(rows) + column_notes(report)
-    return lines + (["<ul>", *(f"<li>{_text(note)}</li>" for note in notes), "</ul>"] if notes else [])
+    return lines + (_list(notes) if notes else [])
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], worded: int | None = None) -> list[str]:

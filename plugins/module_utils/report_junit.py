@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ansible_collections.pgops.rollback.plugins.module_utils.report import BAD_VERDICTS
-from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain, rung
+from ansible_collections.pgops.rollback.plugins.module_utils.report_content import checked, plain
 
 _WELL = ("ok", "changed", "passed")
 
@@ -46,7 +46,7 @@ def junit(report: dict[str, Any]) -> str:
 
 def _cases(report: dict[str, Any], step: dict[str, Any]) -> list[ElementTree.Element]:
     class_name = f"{report['host']}.{step['name']}"
-    found = rung(step)
+    found = checked(step)
     checks = found.checks if found else []
     cases = [
         _case(class_name, check.get("name"), check.get("status"), check.get("message"), check.get("seconds"))

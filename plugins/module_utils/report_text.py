@@ -14,15 +14,18 @@ from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.report_content import (
     HISTORY_HEADINGS,
+    OPTION_HEADINGS,
     SEQUENCE_HEADINGS,
-    Rung,
+    checked,
     column_notes,
+    evidence_of,
     heading,
     history_rows,
     next_step,
     notable_sequences,
+    objects_of,
+    option_rows,
     plain,
-    rung,
     sequence_counts,
     sequence_notes,
     sequence_row,
@@ -34,6 +37,7 @@ TERMINAL_ROWS = 20
 
 #: Checks of one rung that the terminal shows; report.md has all that are not passed.
 TERMINAL_CHECKS = 5
+TERMINAL_OBJECTS = 5
 
 #: Below this the name of a sequence says too little, and the last column gives way.
 _NAME_COLUMNS = 16
@@ -52,7 +56,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
     ]
     for step in report["steps"]:
-        lines += _sequences_markdown(step["details"]) + _rung_markdown(step)
+        lines += _sequences_markdown(step["details"]) + _checked_markdown(step) + _advice_markdown(step)
     history = history_rows(report)
     if history:
         lines += ["## The last runs", "", *_markdown_table(HISTORY_HEADINGS, history, numbers=3), ""]
@@ -76,9 +80,10 @@ def summary(report: dict[str, Any], path: str | None) -> str:
     for step in report["steps"]:
         start = f"  {plain(step['name']):{width}}  {step['status']:8}  "
         lines += _wrapped(step["message"], start)
-        found = rung(step)
-        if found:
-            lines += _rung_lines(found, step["message"], " " * len(start))
+        lines += _checked_lines(step, " " * len(start))
+        for option, possible, loses in option_rows(step):
+            blocked = "" if possible == "yes" else f" ({possible})"
+            lines += _wrapped(f"{option}: {loses}{blocked}", f"{' ' * len(start)}- ")
     rows = notable_sequences(report)
     if rows:
         lines += ["", *_table([sequence_row(row) for row in rows[:TERMINAL_ROWS]])]
@@ -113,34 +118,60 @@ def _table(rows: list[tuple[str, str, str, str]]) -> list[str]:
     return lines
 
 
-def _rung_lines(found: Rung, told: str, start: str) -> list[str]:
+def _checked_lines(step: dict[str, Any], start: str) -> list[str]:
     """For the terminal; what the step's message has told is not told again."""
-    lines = _wrapped(f"Proved: {found.proved or 'nothing'}.", start)
+    found, told = checked(step), step["message"]
+    if not found:
+        return []
+    lines = [] if found.proved is None else _wrapped(f"Proved: {found.proved or 'nothing'}.", start)
     if found.not_proved:
         lines += _wrapped(f"Not proved: {found.not_proved}.", start)
     for check in found.not_passed[:TERMINAL_CHECKS]:
         message = str(check.get("message") or "")
         what = f"{check.get('name')} {check.get('status')}"
         lines += _wrapped(what if not message or message in told else f"{what}: {message}", f"{start}- ")
+        objects = objects_of(check)
+        for text in objects[1:TERMINAL_OBJECTS]:  # the message tells the first
+            lines += _wrapped(text, f"{start}    ")
+        if len(objects) > TERMINAL_OBJECTS:
+            lines.append(f"{start}    … and {len(objects) - TERMINAL_OBJECTS} more in report.md")
     more = len(found.not_passed) - TERMINAL_CHECKS
     return lines + ([f"{start}… and {more} more in report.md"] if more > 0 else [])
 
 
-def _rung_markdown(step: dict[str, Any]) -> list[str]:
-    found = rung(step)
+def _checked_markdown(step: dict[str, Any]) -> list[str]:
+    found = checked(step)
     if not found:
         return []
     passed = len(found.checks) - len(found.not_passed)
     lines = [
         f"## {_cell(step['name'])}: {step['status']}",
         "",
-        f"- Proved: {_cell(found.proved or 'nothing')}.",
+        *([] if found.proved is None else [f"- Proved: {_cell(found.proved or 'nothing')}."]),
         *([f"- Not proved: {_cell(found.not_proved)}."] if found.not_proved else []),
         *([f"- {passed} of {len(found.checks)} checks passed."] if found.checks else []),
         "",
     ]
     rows = [(str(each.get("name")), str(each.get("status")), str(each.get("message"))) for each in found.not_passed]
-    return lines + ([*_markdown_table(("check", "status", "message"), rows), ""] if rows else [])
+    if rows:
+        lines += [*_markdown_table(("check", "status", "message"), rows), ""]
+    for check in found.not_passed:
+        objects = objects_of(check)
+        if objects:
+            lines += [f"### {_cell(check.get('name'))}", "", *(f"- {_cell(text)}" for text in objects), ""]
+        if check.get("fix"):
+            lines += [f"To mend {_cell(check.get('name'))}: {_cell(check['fix'])}", ""]
+    return lines
+
+
+def _advice_markdown(step: dict[str, Any]) -> list[str]:
+    rows = option_rows(step)
+    if not rows:
+        return []
+    return [
+        "## The options", "", *_markdown_table(OPTION_HEADINGS, rows), "",
+        "## The evidence", "", *(f"- {_cell(line)}" for line in evidence_of(step)), "",
+    ]  # fmt: skip
 
 
 def _sequences_markdown(details: dict[str, Any]) -> list[str]:

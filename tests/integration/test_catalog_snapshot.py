@@ -234,6 +234,72 @@ def test_what_the_role_may_not_read_is_said(database: TestDatabase) -> None:
     assert ("column", "public.hidden.id") in snapshot.objects
 
 
+INDEXES = """
+CREATE TABLE "Shelf" (id int, "order" text, "Odd ""k" varchar(9), low text COLLATE "C", spot point, tags int[]);
+CREATE INDEX i1 ON "Shelf" (id, "order");
+CREATE UNIQUE INDEX "I 2" ON "Shelf" ("Odd ""k");
+CREATE INDEX i3 ON "Shelf" (id DESC);
+CREATE INDEX i4 ON "Shelf" (id NULLS FIRST);
+CREATE INDEX i5 ON "Shelf" ("order" text_pattern_ops);
+CREATE INDEX i6 ON "Shelf" ("order" COLLATE "C");
+CREATE INDEX i7 ON "Shelf" (low);
+CREATE INDEX i8 ON "Shelf" (low COLLATE "default");
+CREATE INDEX i9 ON "Shelf" (lower("order"));
+CREATE INDEX i10 ON "Shelf" (id) WHERE id > 0;
+CREATE INDEX i11 ON "Shelf" (id) INCLUDE ("order");
+CREATE INDEX i12 ON "Shelf" (id) WITH (fillfactor = 70);
+CREATE UNIQUE INDEX i13 ON "Shelf" (id) NULLS NOT DISTINCT;
+CREATE INDEX i14 ON "Shelf" USING gist (spot);
+CREATE INDEX i15 ON "Shelf" USING hash (id);
+CREATE INDEX i16 ON "Shelf" (tags);
+CREATE INDEX i17 ON "Shelf" (id, id);
+CREATE INDEX i18 ON parts (id);
+CREATE INDEX i19 ON kept (id);
+"""
+
+
+def test_indexes_are_described_as_postgres_does(connection: Any) -> None:
+    """Plain ones are described without asking it."""
+    with connection.cursor() as cursor:
+        cursor.execute(INDEXES)
+        cursor.execute(
+            "SET search_path = pg_catalog; SELECT relname, pg_get_indexdef(i.indexrelid)"
+            " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+            " WHERE i.indexrelid >= 16384 AND c.relnamespace <> 'pg_toast'::regnamespace"
+            " AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND contype IN ('p', 'u'))"
+        )
+        expected = sorted(definition for _name, definition in cursor.fetchall())
+    found = [each for each in read_snapshot(connection).objects.values() if each.kind == "index"]
+    assert len(expected) >= 20
+    assert sorted(each.attributes["definition"] for each in found if "constraint" not in each.attributes) == expected
+
+
+def test_where_sequences_stand(connection: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE SEQUENCE never; CREATE SEQUENCE once; CREATE SEQUENCE put; CREATE SEQUENCE waiting")
+        cursor.execute("SELECT nextval('once'), setval('put', 40), setval('waiting', 70, false)")
+    states = read_snapshot(connection, "none").sequences
+    assert {name: (state["last_value"], state["is_called"]) for name, state in states.items()
+            if name in {"public.never", "public.once", "public.put", "public.waiting"}} == {
+        "public.never": (1, False), "public.once": (1, True), "public.put": (40, True), "public.waiting": (70, False),
+    }  # fmt: skip
+
+
+def test_a_catalog_that_may_not_be_read_is_not_taken_for_empty(database: TestDatabase) -> None:
+    with database.superuser().cursor() as cursor:
+        cursor.execute("CREATE TABLE public.t (id int); CREATE POLICY own ON public.t; CREATE SEQUENCE public.s")
+        before = read_snapshot(database.connect())
+        cursor.execute("REVOKE SELECT ON pg_catalog.pg_policy FROM public")
+    after = read_snapshot(database.connect())
+    assert [each for each in after.unreadable if each["kind"] == "policy"] == [
+        {"kind": "policy", "name": "*", "reason": "permission denied for table pg_policy"}
+    ]
+    # What is read after it is there.
+    assert ("sequence", "public.s") in after.objects
+    found = compare(before, after)
+    assert (found.texts(), found.not_compared) == ([], ["policy"])
+
+
 def test_only_the_schemas_asked_for(connection: Any) -> None:
     snapshot = read_snapshot(connection, schemas=["app"])
     assert {each.schema for each in snapshot.objects.values() if each.schema} == {"app"}
