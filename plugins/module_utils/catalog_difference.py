@@ -106,7 +106,14 @@ def _singles(objects: Iterable[CatalogObject]) -> list[Single]:
 
 def _different(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     names = sorted(old.keys() | new.keys())
-    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+    found = {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+    if "owner" in found and "privileges" in found:
+        # What belongs to the owner goes along with the ownership.
+        moved = {(new["owner"] if role == old["owner"] else role): words for role, words in old["privileges"].items()}
+        found["privileges"] = (moved, new["privileges"])
+        if moved == new["privileges"]:
+            del found["privileges"]
+    return found
 
 
 def _altered(label: str, name: str, old: Any, new: Any) -> list[str]:
