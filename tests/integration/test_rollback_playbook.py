@@ -77,24 +77,45 @@ def test_what_the_report_says_puts_the_state_back(behind: TestDatabase, director
     assert behind.query("SELECT last_value, is_called FROM orders_id_seq") == before
 
 
-def test_without_tags_nothing_is_written_and_what_is_missing_is_said(behind: TestDatabase, directory: Path) -> None:
+def test_without_tags_nothing_is_written_and_what_is_missing_is_said(directory: Path) -> None:
     done = rollback(directory)
     assert done.returncode == 0, output(done)
     assert "changed=0" in done.stdout
+    written = report(directory, "db1")
+    assert steps(written) == {"preflight": "ok", "backup": "skipped", "verify": "ok", "advise": "skipped"}
+    assert written["steps"][1]["message"] == "not configured: backup_verification_source is not set"
+    assert "baseline" in written["steps"][2]["details"]["not_configured"]
+    assert written["verdict"] == "incomplete"
+
+
+def test_without_tags_what_is_wrong_is_found_and_the_next_command_named(behind: TestDatabase, directory: Path) -> None:
+    done = rollback(directory)
+    assert done.returncode == 2
     assert behind.query("SELECT last_value, is_called FROM orders_id_seq") == [(1, False)]
     written = report(directory, "db1")
-    assert steps(written) == {"preflight": "ok", "advise": "skipped", "backup": "skipped", "verify": "skipped"}
-    assert {step["name"]: step["message"] for step in written["steps"][1:]} == {
-        "advise": "not built yet",
-        "backup": "not configured: backup_verification_source is not set",
-        "verify": "not built yet",
-    }
-    assert written["verdict"] == "incomplete"
+    assert steps(written)["verify"] == "failed"
+    (advice,) = (step["details"] for step in written["steps"] if step["name"] == "advise")
+    assert advice["recommendation"] == "sequence_reset"
+    command = "ansible-playbook rollback.yml --tags sequence --limit db1"
+    assert (advice["next_command"], f"Next: Run: {command}" in done.stdout) == (command, True)
+
+    assert rollback(directory, *command.split()[2:]).returncode == 0
+    assert rollback(directory, "--tags", "verify").returncode == 0
+    assert steps(report(directory, "db1")) == {"preflight": "ok", "verify": "ok"}
+
+
+def test_advice_while_the_database_is_down(directory: Path, tmp_path: Path) -> None:
+    """That it does not answer is evidence."""
+    inventory(directory, {"db1": {"rollback_login_host": str(tmp_path / "nowhere"), "rollback_login_db": "app"}})
+    done = rollback(directory, "--tags", "advise", "-e", "rollback_advice_application=down")
+    assert steps(report(directory, "db1")) == {"advise": "degraded"}, output(done)
+    (step,) = report(directory, "db1")["steps"]
+    assert any("does not answer" in str(each) for each in step["details"]["evidence"])
 
 
 def test_skipped_tags_are_not_in_the_report(directory: Path) -> None:
     assert rollback(directory, "--skip-tags", "advise,backup").returncode == 0
-    assert steps(report(directory, "db1")) == {"preflight": "ok", "verify": "skipped"}
+    assert steps(report(directory, "db1")) == {"preflight": "ok", "verify": "ok"}
 
 
 def test_check_mode_predicts_writes_a_report_and_nothing_else(behind: TestDatabase, directory: Path) -> None:

@@ -1,0 +1,74 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A database beside its baseline: the differences, sorted by what they mean to the people who use it."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import Difference, compare
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot, read_snapshot
+
+#: What a difference is about: who sees which rows; who may do what; what breaks; what nobody notices; what is more.
+ROW_SECURITY, ACCESS, OBJECTS, DETAILS, ADDITIONS = "row_security", "access", "objects", "details", "additions"
+
+_ATTRIBUTES = {
+    "row_security": ROW_SECURITY, "row_security_forced": ROW_SECURITY, "owner": ACCESS, "privileges": ACCESS,
+    "comment": DETAILS, "statistics_target": DETAILS, "clustered": DETAILS,
+}  # fmt: skip
+
+_KINDS = {"policy": ROW_SECURITY, "default privileges": ACCESS}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """:ivar differences: what each is about, the object and a sentence without its full stop.
+    :ivar not_compared: kinds that the role may not read, now or when the baseline was taken.
+    """
+
+    baseline: Baseline
+    now: Snapshot
+    differences: list[tuple[str, str, str]]
+    not_compared: list[str]
+
+    def about(self, what: str) -> list[tuple[str, str]]:
+        return [(label, text) for about, label, text in self.differences if about == what]
+
+
+def compare_with_baseline(connection: Any, path: str, explained: Set[str], count_rows: bool) -> Comparison:
+    """:param connection: in autocommit mode.
+    :param path: of the baseline's file.
+    :param explained: objects whose difference is known, such as ``table public.orders``.
+    :param count_rows: where the baseline has exact counts, which reads every table.
+    :raises RollbackError: of read_baseline() and read_snapshot(), and ``baseline_foreign``.
+    """
+    baseline = read_baseline(Path(path))
+    then = baseline.snapshot
+    exact = count_rows and then.rows_are == "exact"
+    now = read_snapshot(connection, "exact" if exact else "none", schemas=then.schemas)
+    baseline.require_same_database(now)
+    difference = compare(then, now)
+    return Comparison(baseline, now, list(_sorted(difference, explained)), difference.not_compared)
+
+
+def _sorted(difference: Difference, explained: Set[str]) -> list[tuple[str, str, str]]:
+    found = []
+    for single in difference.dropped:
+        if not single.within:
+            found.append((_KINDS.get(single.object.kind, OBJECTS), single.object.label, "is gone"))
+    for alteration in difference.altered:
+        for name, values in alteration.attributes.items():
+            about = _KINDS.get(alteration.after.kind) or _ATTRIBUTES.get(name, OBJECTS)
+            one = replace(alteration, attributes={name: values})
+            found += [(about, alteration.after.label, text) for text in one.texts()]
+    for single in difference.created:
+        if not single.within:
+            # A policy that is new shows more rows, or fewer.
+            found.append((_KINDS.get(single.object.kind, ADDITIONS), single.object.label, "is new"))
+    return [each for each in found if each[1] not in explained]

@@ -1,0 +1,175 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Health endpoints of the application. Addresses may hold credentials, so no message shows more than host and path."""
+
+from __future__ import annotations
+
+import http.client
+import queue
+import re
+import ssl
+import threading
+import time
+import urllib.error
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible.module_utils.urls import ConnectionError as UrlConnectionError
+from ansible.module_utils.urls import SSLValidationError, open_url
+
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.verification import (
+    CRITICAL,
+    CheckKind,
+    Context,
+    Finding,
+    Outcome,
+)
+
+#: Of rollback_verify's option ``endpoints``.
+ENDPOINT_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "url": {"type": "str", "required": True, "no_log": True},
+    "status": {"type": "list", "elements": "int", "default": [200]},
+    "body": {"type": "str"},
+    "timeout": {"type": "float", "default": 5.0},
+    "retries": {"type": "int", "default": 3},
+    "delay": {"type": "float", "default": 2.0},
+}
+
+#: A health endpoint says a few words.
+_MAX_BYTES = 1 << 20
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    """:ivar shown: host and path.
+    :ivar timeout: seconds that one try may take from its beginning to its end.
+    :ivar retries: further tries after the first; ``delay`` seconds lie between two.
+    """
+
+    name: str
+    url: str
+    shown: str
+    local: bool
+    status: tuple[int, ...]
+    body: re.Pattern[str] | None
+    timeout: float
+    retries: int
+    delay: float
+
+
+def endpoint_kinds(context: Context) -> list[CheckKind]:
+    """:raises RollbackError: ``endpoint_invalid``."""
+    return [
+        CheckKind(
+            f"endpoint: {endpoint.name}", f"{endpoint.shown} answers", CRITICAL, "immediate", partial(_look, endpoint)
+        )
+        for endpoint in map(_endpoint, context.options.get("endpoints") or [])
+    ]
+
+
+def _endpoint(given: dict[str, Any]) -> _Endpoint:
+    name = given["name"]
+    try:
+        parts = urlsplit(given["url"])
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise _invalid(name, "its url is none") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise _invalid(name, "its url does not begin with http:// or https:// and a host")
+    try:
+        body = re.compile(given["body"]) if given["body"] else None
+    except re.error:
+        raise _invalid(name, "its body is not a regular expression") from None
+    if given["timeout"] <= 0 or given["retries"] < 0 or given["delay"] < 0:
+        raise _invalid(name, "its timeout has to be above zero, its retries and delay not below")
+    shown = f"{host}{f':{port}' if port else ''}{parts.path}"
+    return _Endpoint(
+        name, given["url"], shown, host in _LOOPBACK, tuple(given["status"]), body,
+        given["timeout"], given["retries"], given["delay"],
+    )  # fmt: skip
+
+
+def _invalid(name: str, what: str) -> RollbackError:
+    return RollbackError(
+        "endpoint_invalid",
+        f"The health endpoint {name} cannot be asked: {what}.",
+        "Correct it in the endpoints of the verification; nothing was checked.",
+    )
+
+
+def _look(endpoint: _Endpoint, _context: Context) -> Outcome:
+    tries = 0
+    problem = "it was not asked"
+    while tries <= endpoint.retries:
+        if tries:
+            time.sleep(endpoint.delay)
+        tries += 1
+        problem = _try(endpoint)
+        if not problem:
+            break
+    times = "" if tries == 1 else f", at try {tries}"
+    outcome = Outcome(
+        f"{endpoint.shown} answers as expected{times}.",
+        "The application does not answer as it should",
+        "See whether the application runs and reaches its database.",
+    )
+    if problem:
+        outcome.findings.append(Finding(endpoint.name, f"{endpoint.shown} {problem}, {tries} time{'s' * (tries > 1)}"))
+    return outcome
+
+
+def _try(endpoint: _Endpoint) -> str:
+    """What is wrong, or nothing.
+
+    A thread asks, for a socket's timeout begins anew with each byte of a server that sends one now and then.
+    """
+    answer: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=lambda: answer.put(_ask(endpoint)), daemon=True).start()
+    try:
+        return answer.get(timeout=endpoint.timeout)
+    except queue.Empty:
+        return f"did not answer within {endpoint.timeout:g} s"
+
+
+def _ask(endpoint: _Endpoint) -> str:
+    redirect_expected = any(300 <= code < 400 for code in endpoint.status)
+    try:
+        response = open_url(
+            endpoint.url, follow_redirects="none" if redirect_expected else "safe", use_proxy=not endpoint.local,
+            use_netrc=False, timeout=endpoint.timeout, http_agent="pgops.rollback",
+        )  # fmt: skip
+        with response:
+            return _difference(endpoint, response.status, response)
+    except urllib.error.HTTPError as error:
+        with error:
+            if 300 <= error.code < 400 and not redirect_expected:
+                return f"redirects without end (HTTP {error.code})"
+            return _difference(endpoint, error.code, error)
+    except (OSError, http.client.HTTPException, UrlConnectionError, SSLValidationError, ValueError) as error:
+        return _unanswered(endpoint, getattr(error, "reason", error))
+
+
+def _unanswered(endpoint: _Endpoint, reason: Any) -> str:
+    """Not in the error's own words, which may show the address."""
+    if isinstance(reason, ssl.SSLError | SSLValidationError):
+        return "has a certificate that is not trusted here"
+    if isinstance(reason, TimeoutError):
+        return f"did not answer within {endpoint.timeout:g} s"
+    return f"cannot be reached ({getattr(reason, 'strerror', None) or type(reason).__name__})"
+
+
+def _difference(endpoint: _Endpoint, status: int, response: Any) -> str:
+    if status not in endpoint.status:
+        return f"answered HTTP {status} where {' or '.join(map(str, endpoint.status))} was expected"
+    if endpoint.body is None:
+        return ""
+    text = response.read(_MAX_BYTES).decode("utf-8", "replace")
+    return "" if endpoint.body.search(text) else "answered without the text that was expected"

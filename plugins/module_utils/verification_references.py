@@ -1,0 +1,225 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Functions that refer to something gone, and the triggers, views and policies that call them.
+
+The catalogs know what views, policies, rules and defaults refer to, and let nothing of it go; a function's body is text
+to them. What the server itself says of a body is certain. Of PL/pgSQL it says much only where plpgsql_check is
+installed; else the text is read, which yields what is possible.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
+from ansible_collections.pgops.rollback.plugins.module_utils.verification import (
+    FAILED,
+    WARNED,
+    Context,
+    Finding,
+    Outcome,
+    user_objects,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_bodies import (
+    FUNCTION_NAME,
+    RELATION_NAME,
+    KnownNames,
+    Named,
+    created,
+    missing,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_functions import (
+    NOT_CHECKED,
+    UNDEFINED,
+    Function,
+    Refusal,
+    Validation,
+    read_functions,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_gone import FUNCTION
+
+_SCHEMAS = """
+SELECT nspname, pg_catalog.has_schema_privilege(oid, 'USAGE'), pg_catalog.current_setting('search_path')
+FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' ORDER BY nspname
+"""
+_RELATIONS = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
+"""
+# A type may be followed by a parenthesis, too.
+_FUNCTION_NAMES = """
+SELECT n.nspname, p.proname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+UNION SELECT n.nspname, t.typname FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+"""
+_TRANSITION_TABLES = """
+SELECT name FROM pg_catalog.pg_trigger t CROSS JOIN pg_catalog.unnest(ARRAY[t.tgnewtable, t.tgoldtable]) AS name
+WHERE name IS NOT NULL
+"""
+_TRIGGERS = """
+SELECT t.tgfoid::bigint, t.tgname, n.nspname, c.relname, c.oid::bigint
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE t.tgfoid = ANY (%s::oid[]) AND NOT t.tgisinternal AND t.tgparentid = 0 ORDER BY 3, 4, 2
+"""
+_CALLERS = """
+SELECT d.refobjid::bigint, pg_catalog.pg_describe_object(d.classid, d.objid, 0)
+FROM pg_catalog.pg_depend d
+WHERE d.refclassid = 'pg_catalog.pg_proc'::regclass AND d.refobjid = ANY (%s::oid[])
+  AND d.classid <> 'pg_catalog.pg_trigger'::regclass AND d.deptype = 'n'
+GROUP BY 1, 2 ORDER BY 2
+"""
+# By the OIDs of pg_proc.dat: nextval 1574, text to regclass 1079. Only what says both is taken apart.
+_DEFAULTS_BY_NAME = f"""
+SELECT n.nspname, c.relname, a.attname, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+FROM pg_catalog.pg_attrdef d
+JOIN pg_catalog.pg_class c ON c.oid = d.adrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+WHERE pg_catalog.strpos(d.adbin::text, ':funcid 1574 ') > 0 AND pg_catalog.strpos(d.adbin::text, ':funcid 1079 ') > 0
+  AND {user_objects("pg_class", "c.oid")}
+"""  # noqa: S608
+_NO_PRIVILEGE = "42501"
+_NEXTVAL_BY_NAME = re.compile(r"nextval\(\('((?:[^']|'')+)'::text\)::regclass\)")
+_MISSING_NAME = re.compile(r'"([^"]+)"|function ([^\s(]+)\(')
+
+
+def references(context: Context) -> Outcome:
+    outcome = Outcome(
+        "No function refers to something that is gone.",
+        "Refer to something that is gone",
+        "Replace the function without it, drop what is not needed any more, or restore what is missing.",
+    )
+    with context.reading() as cursor:
+        _Search(cursor, outcome, context.options.get("gone") or []).run()
+    return outcome
+
+
+class _Search:
+    """:ivar _faults: by a function's OID what is wrong with it, and how certain that is."""
+
+    def __init__(self, cursor: Any, outcome: Outcome, gone: list[dict[str, str]]) -> None:
+        self._cursor, self._outcome, self._gone = cursor, outcome, gone
+        self._functions = read_functions(cursor)
+        self._passing = {name for function in self._functions for name in created(function.body)}
+        self._faults: dict[int, tuple[str, str]] = {}
+
+    def run(self) -> None:
+        self._cursor.execute(_SCHEMAS)
+        rows = self._cursor.fetchall()
+        self._schemas = [name for name, _usage, _path in rows]
+        self._closed = [name for name, usage, _path in rows if not usage]
+        validation = Validation(self._cursor, [name for name, usage, _path in rows if usage], rows[0][2])
+        for function, refusal in validation.refused(self._functions):
+            self._weigh(function, refusal)
+        self._cursor.execute(_TRIGGERS, ([each.oid for each in self._functions],))
+        triggers = self._cursor.fetchall()
+        tables: dict[int, list[int]] = {}
+        for function_oid, *_names, table_oid in triggers:
+            tables.setdefault(function_oid, []).append(table_oid)
+        unsettled = [each for each in self._functions if each.oid not in self._faults]
+        answers = validation.plpgsql_check([each for each in unsettled if each.language == "plpgsql"], tables)
+        for function in unsettled:
+            answer = answers.get(function.oid)
+            if answer is not None:
+                self._weigh(function, answer)
+        # Nobody calls a trigger function without a trigger, and which transition tables it has is not known.
+        self._read_bodies([
+            each for each in unsettled if each.oid not in answers and (each.oid in tables or not each.trigger)
+        ])  # fmt: skip
+        self._report([row[:4] for row in triggers])
+        self._defaults()
+
+    def _weigh(self, function: Function, refusal: Refusal) -> None:
+        """Whether what the server says is a fault, or tells more of the role that asks."""
+        if refusal.code == _NO_PRIVILEGE and function.language == "plpgsql":
+            # Its text may be read by everybody, and the validator would have told little more.
+            return
+        if refusal.code in NOT_CHECKED:
+            self._outcome.unchecked.append(f"{function.name} ({refusal.message})")
+            return
+        match = _MISSING_NAME.search(refusal.message)
+        name = (match[1] or match[2]) if match else ""
+        if refusal.code in UNDEFINED and "." not in name:
+            if name.lower() in self._passing:
+                return
+            if self._closed:
+                schemas = ", ".join(map(quote_name, self._closed))
+                self._outcome.unchecked.append(
+                    f"{function.name} ({refusal.message}, unless it is in a schema closed to this role: {schemas})"
+                )
+                return
+        self._faults[function.oid] = (FAILED, refusal.message)
+
+    def _read_bodies(self, functions: list[Function]) -> None:
+        """The text of those of which the server says nothing certain."""
+        chosen = [each for each in functions if each.language == "plpgsql" or (each.language == "sql" and
+                                                                              each.polymorphic)]  # fmt: skip
+        if not chosen:
+            return
+        known = self._known_names()
+        for function in chosen:
+            names = missing(function.body, known)
+            if names:
+                self._faults[function.oid] = (WARNED, f"possibly: its text names {', '.join(names)}")
+
+    def _known_names(self) -> KnownNames:
+        self._cursor.execute(_RELATIONS)
+        relations = frozenset(self._cursor.fetchall())
+        self._cursor.execute(_FUNCTION_NAMES)
+        functions = frozenset(self._cursor.fetchall())
+        self._cursor.execute(_TRANSITION_TABLES)
+        passing = self._passing | {name for (name,) in self._cursor.fetchall()}
+        there = {RELATION_NAME: relations, FUNCTION_NAME: functions}
+        gone = set()
+        for entry in self._gone:
+            what = FUNCTION_NAME if entry["kind"] == FUNCTION else RELATION_NAME
+            parts = parse_name(entry["name"].partition("(")[0], entry["kind"])
+            # What is still there is the finding of another check.
+            if len(parts) == 2 and (parts[0], parts[1]) not in there[what]:
+                gone.add(Named(parts, what))
+        return KnownNames(relations, functions, frozenset(self._schemas), frozenset(passing), frozenset(gone))
+
+    def _report(self, triggers: list[tuple[int, str, str, str]]) -> None:
+        """Each function, and after it whatever runs into it."""
+        names = {}
+        for function in self._functions:
+            if function.oid in self._faults:
+                names[function.oid] = function.name
+                status, problem = self._faults[function.oid]
+                self._outcome.findings.append(Finding(function.name, problem, status))
+        if not names:
+            return
+        self._cursor.execute(_CALLERS, (list(names),))
+        callers = [(oid, text.replace("rule _RETURN on ", "")) for oid, text in self._cursor.fetchall()]
+        callers += [
+            (oid, f"trigger {quote_name(trigger)} on {quote_name(schema, table)}")
+            for oid, trigger, schema, table in triggers if oid in names
+        ]  # fmt: skip
+        for oid, text in callers:
+            status, problem = self._faults[oid]
+            self._outcome.findings.append(Finding(text, f"calls {names[oid]}: {problem}", status))
+
+    def _defaults(self) -> None:
+        """Defaults that look their sequence up by name, which the catalogs let go."""
+        self._cursor.execute(_DEFAULTS_BY_NAME)
+        for schema, table, column, expression in self._cursor.fetchall():
+            for literal in _NEXTVAL_BY_NAME.findall(expression):
+                try:
+                    parts = parse_name(literal.replace("''", "'"), "sequence")
+                except RollbackError:
+                    continue
+                if not self._sequence_there(parts):
+                    column_name = quote_name(schema, table, column)
+                    self._outcome.findings.append(Finding(column_name, f"its default draws from {quote_name(*parts)}"))
+
+    def _sequence_there(self, parts: tuple[str, ...]) -> bool:
+        *schema, name = parts
+        self._cursor.execute(
+            "SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind = 'S' AND c.relname = %(name)s AND coalesce(n.nspname = %(schema)s, true)",
+            {"name": name, "schema": schema[-1] if schema else None},
+        )
+        return bool(self._cursor.rowcount)

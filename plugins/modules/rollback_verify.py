@@ -1,0 +1,285 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollback_verify
+short_description: See whether a rollback worked, from the database as it is
+version_added: 0.1.0
+description:
+  - Runs the checks of a post-rollback verification that need no baseline. Only reads; everything is read in read-only
+    transactions that wait for no lock longer than 500 ms.
+  - What could not be looked at (a missing privilege, a lock, a time limit) is V(skipped) with the reason, never
+    V(passed).
+author:
+  - The pgops.rollback authors (@pgops)
+extends_documentation_fragment:
+  - pgops.rollback.connection
+  - pgops.rollback.attributes.read_only
+options:
+  stage:
+    description:
+      - How long ago the rollback was. Each stage runs what the earlier ones do, too.
+      - V(day) adds the error rate, which needs time to show.
+    type: str
+    choices: [immediate, day, week]
+    default: immediate
+  gone:
+    description: What has to be gone. Functions that still name any of it are looked for, too.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: What it is.
+        type: str
+        required: true
+        choices: [table, view, materialized_view, sequence, function]
+      name:
+        description: Name as SQL writes it; of a function with the types of its arguments.
+        type: str
+        required: true
+  checks:
+    description:
+      - The rollback manifest's own checks, each with C(name), C(query) and C(expect), and C(fix) if you like. C(expect)
+        is V(empty), or one of C(value), C(rows) and C(minimum).
+      - A query is one statement that returns rows. It runs in a read-only transaction that is rolled back.
+    type: list
+    elements: dict
+    default: []
+  pairs:
+    description: Columns of two tables whose rows belong together.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      left:
+        description: Schema, table and column of what comes first, such as V(auth.users.id).
+        type: str
+        required: true
+      right:
+        description: The column whose rows each need a partner in O(pairs[].left), such as V(public.profiles.id).
+        type: str
+        required: true
+      both:
+        description: Whether each row of O(pairs[].left) needs a partner, too.
+        type: bool
+        default: false
+  endpoints:
+    description: Health endpoints of the application. Proxies are those of the environment.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What messages call it.
+        type: str
+        required: true
+      url:
+        description: Its address. Messages show host and path only.
+        type: str
+        required: true
+      status:
+        description: HTTP status codes that are good.
+        type: list
+        elements: int
+        default: [200]
+      body:
+        description: Regular expression that is looked for in the first mebibyte of the answer.
+        type: str
+      timeout:
+        description: Seconds that one try may take in all.
+        type: float
+        default: 5.0
+      retries:
+        description: Further tries after one that was not good.
+        type: int
+        default: 3
+      delay:
+        description: Seconds between two tries.
+        type: float
+        default: 2.0
+  activity_before:
+    description:
+      - The database's counters at the time of the rollback or before, as a baseline holds them, with C(xact_commit),
+        C(xact_rollback), C(deadlocks), C(at) and C(stats_reset). The error rate since is compared with that up to then.
+    type: dict
+  baseline:
+    description:
+      - File of a baseline (M(pgops.rollback.migration_baseline)). The catalogs have to be as it says, no table may have
+        fewer rows, and no row may be without its parent behind a foreign key that is gone.
+      - Gives O(activity_before), too, where that is not set.
+    type: path
+  explained:
+    description: Objects whose difference from the baseline is known, such as V(table public.orders).
+    type: list
+    elements: str
+    default: []
+  count_rows:
+    description: Whether rows are counted where the baseline has exact counts. Reads every table.
+    type: bool
+    default: true
+  statement_timeout:
+    description: How long one statement may take.
+    type: str
+    default: 30s
+seealso:
+  - module: pgops.rollback.sequence_info
+  - module: pgops.rollback.rollback_report
+"""
+
+EXAMPLES = r"""
+- name: See whether the coaching teardown left something behind or broke something
+  pgops.rollback.rollback_verify:
+    login_db: app
+    gone:
+      - kind: table
+        name: public.sponsor_connections
+      - kind: function
+        name: public.create_coach_connection(uuid, uuid)
+    pairs:
+      - left: auth.users.id
+        right: public.profiles.id
+        both: true
+    endpoints:
+      - name: api
+        url: https://app.example.com/health
+        body: '"status": *"ok"'
+"""
+
+RETURN = r"""
+verdict:
+  description:
+    - V(failed) when a check of severity V(critical) or V(major) failed, V(degraded) when a minor one did or one warned,
+      V(incomplete) when something could not be checked, else V(ok).
+  returned: success
+  type: str
+checks:
+  description: Every check that ran.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Its name, a word that does not change.
+      type: str
+    title:
+      description: What it looks at.
+      type: str
+    status:
+      description: V(passed), V(failed), V(warned) or V(skipped).
+      type: str
+    severity:
+      description: V(critical), V(major) or V(minor).
+      type: str
+    message:
+      description: What was found, or why it was not looked at.
+      type: str
+    objects:
+      description: C(name) and C(problem) of each object that something is wrong with.
+      type: list
+      elements: dict
+    fix:
+      description: What to do; empty when it passed.
+      type: str
+    stage:
+      description: The earliest stage it runs in.
+      type: str
+    seconds:
+      description: How long it took.
+      type: float
+not_configured:
+  description: Options without which some checks had nothing to look at.
+  returned: success
+  type: list
+  elements: str
+steps:
+  description: The same as one step of a report, named V(verify).
+  returned: success
+  type: list
+  elements: dict
+code:
+  description:
+    - Stable code of an error that kept the verification from beginning. V(connection_failed), V(connection_string),
+      V(psycopg2_missing), V(version_unsupported), V(manifest_invalid), V(endpoint_invalid), V(duration_invalid),
+      V(baseline_missing), V(baseline_unreadable), V(baseline_invalid), V(baseline_foreign), V(database_error),
+      V(defect).
+  returned: failure
+  type: str
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import read_baseline
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
+from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
+from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
+from ansible_collections.pgops.rollback.plugins.module_utils.verification import STAGES, Context, verdict
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_checks import as_step, run_checks
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_endpoints import ENDPOINT_ARGUMENTS
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_gone import KINDS
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "stage": {"type": "str", "choices": list(STAGES), "default": STAGES[0]},
+    "gone": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "kind": {"type": "str", "required": True, "choices": list(KINDS)},
+            "name": {"type": "str", "required": True},
+        },
+    },
+    "checks": {"type": "list", "elements": "dict", "default": []},
+    "pairs": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "left": {"type": "str", "required": True},
+            "right": {"type": "str", "required": True},
+            "both": {"type": "bool", "default": False},
+        },
+    },
+    "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT_ARGUMENTS},
+    "activity_before": {"type": "dict"},
+    "baseline": {"type": "path"},
+    "explained": {"type": "list", "elements": "str", "default": []},
+    "count_rows": {"type": "bool", "default": True},
+    "statement_timeout": {"type": "str", "default": "30s"},
+}
+
+
+def rollback_verify(connections: Connections, _server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
+    timeout = parse_duration(module.params["statement_timeout"], "statement_timeout")
+    options = dict(module.params)
+    if options["baseline"] and not options["activity_before"]:
+        options["activity_before"] = read_baseline(Path(options["baseline"])).activity
+    context = Context(connections, options, max(1, int(timeout.total_seconds() * 1000)))
+    results, not_configured = run_checks(context, options["stage"])
+    step = as_step(results, not_configured)
+    outcome = verdict(results)
+    return {
+        "changed": False,
+        "failed": outcome == "failed",
+        "msg": step["message"],
+        "verdict": outcome,
+        "checks": [result.as_result() for result in results],
+        "not_configured": not_configured,
+        "steps": [step],
+    }
+
+
+def main() -> None:
+    run_database_module(ARGUMENTS, rollback_verify)
+
+
+if __name__ == "__main__":
+    main()
