@@ -32,7 +32,7 @@ _TOKEN = re.compile(
 #: What a function creates, in its text or in a literal that it executes: no other function's use of it is a fault.
 _CREATED = re.compile(
     r"\b(?:create\s+(?:or\s+replace\s+)?(?:(?:global|local|temp|temporary|unlogged|foreign|materialized|recursive)\s+)*"
-    r"(?:table|view|sequence)\s+(?:if\s+not\s+exists\s+)?|rename\s+to\s+)((?:[\w$]+\.)?(?:[\w$]+|\"[^\"]+\"))",
+    r"(?:table|view|sequence|schema)\s+(?:if\s+not\s+exists\s+)?|rename\s+to\s+)((?:[\w$]+\.)?(?:[\w$]+|\"[^\"]+\"))",
     re.IGNORECASE,
 )
 _HANDLES_MISSING = re.compile(r"\bundefined_(?:table|function|object)\b|'42P01'|'42883'", re.IGNORECASE)
@@ -109,14 +109,21 @@ class KnownNames:
         return frozenset(name for _schema, name in self.functions)
 
     def lacks(self, named: Named) -> bool:
-        """Whether it is certain that there is no such thing. A name whose schema is none may be something else."""
+        """Whether there is no such thing, for all that a text can tell."""
         if len(named.parts) == 1:
             name = named.parts[0]
             return named.what == RELATION_NAME and name not in self.relation_names and name not in self.passing
         schema, name = named.parts[:2]
-        if schema not in self.schemas or len(named.parts) != 2:
+        if len(named.parts) != 2 or schema.startswith("pg_"):
             return False
+        if schema not in self.schemas:
+            return schema not in self.passing
         return (schema, name) not in (self.relations if named.what == RELATION_NAME else self.functions)
+
+    def looked_for(self, named: Named) -> set[str]:
+        """By which literals a body would find out whether it is there."""
+        schema = {named.parts[0]} - self.schemas if len(named.parts) == 2 else set()
+        return {named.parts[-1], ".".join(named.parts)} | schema
 
 
 def tokens(body: str) -> list[Token]:
@@ -137,7 +144,7 @@ def tokens(body: str) -> list[Token]:
 
 
 def created(body: str) -> set[str]:
-    """Names, without their schemas, of tables, views and sequences that the body creates."""
+    """Names, without their schemas, of tables, views, sequences and schemas that the body creates."""
     return {name.rpartition(".")[2].strip('"').lower() for name in _CREATED.findall(body)}
 
 
@@ -150,7 +157,7 @@ def missing(body: str, known: KnownNames) -> list[str]:
     lacking = [named for named in reading.named if known.lacks(named) and named.parts[-1] not in reading.own]
     lacking += [named for named in known.gone if reading.mentions(named, known)]
     # Whoever writes the plain name of it in a literal looks first whether it is there.
-    return sorted({named.text for named in lacking if not reading.literals & {named.parts[-1], ".".join(named.parts)}})
+    return sorted({named.text for named in lacking if not reading.literals & known.looked_for(named)})
 
 
 @dataclass

@@ -22,6 +22,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification import
 UNDEFINED = ("42P01", "42883", "42704", "42703", "3F000")
 #: Privileges, locks, time limits: they say nothing about the function.
 NOT_CHECKED = ("42501", "55P03", "57014", "40P01")
+_LOCKED = "55P03"
 #: A search_path of all schemas brings it about.
 _AMBIGUOUS = ("42725", "42702")
 
@@ -165,11 +166,15 @@ class Validation:
             self._cursor.execute(statement, ([each.oid for each in functions],))
             # A validator's rows have one column, and plpgsql_check's two.
             faults = [row for row in self._cursor.fetchall() if len(row) > 1]
+            refused = Refusal(faults[0][0], faults[0][1], found=True) if faults else None
         except psycopg2.Error as error:
             if not error.pgcode:
                 raise
-            return Refusal(error.pgcode, why(error) if error.pgcode in NOT_CHECKED else server_message(error))
+            refused = Refusal(error.pgcode, why(error) if error.pgcode in NOT_CHECKED else server_message(error))
         finally:
             if not self._cursor.connection.closed:
                 self._cursor.execute("ROLLBACK TO SAVEPOINT body; RELEASE SAVEPOINT body")
-        return Refusal(faults[0][0], faults[0][1], found=True) if faults else None
+        if refused is not None and refused.code == _LOCKED:
+            # Many functions may use the locked table, and each would wait for it anew.
+            self._cursor.execute("SET LOCAL lock_timeout = 10")
+        return refused

@@ -58,8 +58,8 @@ def climb(dump: Path, baseline: Baseline | None = None) -> dict[str, Any]:
 
 
 def restores_identically(dump: Path) -> bool:
-    """Whether the damage is of no consequence, such as one in a comment: the content manifest is asked, whatever the file
-    is like.
+    """Whether the damage is of no consequence, such as one in a comment: the content manifest is asked, whatever the
+    file is like.
     """
     user = system_user()
     source = PgDump(SourceSettings(user=user, timeout=20, path=str(dump)))
