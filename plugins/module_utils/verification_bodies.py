@@ -154,7 +154,7 @@ def missing(body: str, known: KnownNames) -> list[str]:
         return []
     reading = _Reading(tokens(body))
     reading.read()
-    lacking = [named for named in reading.named if known.lacks(named) and named.parts[-1] not in reading.own]
+    lacking = [each for each in reading.named if known.lacks(each) and each.parts not in reading.own]
     lacking += [named for named in known.gone if reading.mentions(named, known)]
     # Whoever writes the plain name of it in a literal looks first whether it is there.
     return sorted({named.text for named in lacking if not reading.literals & known.looked_for(named)})
@@ -162,11 +162,11 @@ def missing(body: str, known: KnownNames) -> list[str]:
 
 @dataclass
 class _Reading:
-    """:ivar own: names that the body gives itself, such as those of its WITH queries."""
+    """:ivar own: of its WITH queries the names, which have one part."""
 
     tokens: list[Token]
     named: list[Named] = field(default_factory=list)
-    own: set[str] = field(default_factory=set)
+    own: set[tuple[str, ...]] = field(default_factory=set)
 
     @cached_property
     def literals(self) -> set[str]:
@@ -246,7 +246,7 @@ class _Reading:
                 before -= 1
             before -= 1
         if self._is_name(before):
-            self.own.add(self.tokens[before].text)
+            self.own.add((self.tokens[before].text,))
 
     def _call(self, place: int, before: str) -> None:
         """``schema.function (``, from its first part on."""

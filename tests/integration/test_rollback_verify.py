@@ -301,6 +301,24 @@ def test_functions_broken_by_a_drop(database: TestDatabase) -> None:
     assert len(said) == len(BROKEN)
 
 
+def test_functions_that_name_a_schema_that_is_gone(database: TestDatabase) -> None:
+    database.query("CREATE SCHEMA coaching; CREATE TABLE coaching.t (id int); CREATE TABLE staying (id int)")
+    for number, body in enumerate((
+        "DELETE FROM coaching.t", "PERFORM 1 FROM staying JOIN coaching.t USING (id)", "PERFORM coaching.f(1)",
+        "WITH t AS (SELECT 1) SELECT id FROM coaching.t INTO id",
+        "IF to_regnamespace('coaching') IS NOT NULL THEN DELETE FROM coaching.t; END IF",
+        "EXECUTE 'CREATE SCHEMA IF NOT EXISTS made'; DELETE FROM made.t",
+        "PERFORM 1 FROM pg_temp.t",
+    )):  # fmt: skip
+        database.query(
+            f"CREATE FUNCTION uses_{number}(id int) RETURNS void LANGUAGE plpgsql AS $b$ BEGIN {body}; END $b$"
+        )
+    database.query("DROP SCHEMA coaching CASCADE")
+    assert not_passed(verify(database)) == {
+        "references": ("warned", [f"public.uses_{number}(integer)" for number in range(4)])
+    }
+
+
 #: Only a list of what is gone tells that these name any of it.
 MENTIONS = [
     "BEGIN EXECUTE 'DELETE FROM public.going WHERE id = 1'; END",
@@ -362,12 +380,17 @@ def test_rows_hidden_by_row_level_security_are_not_taken_for_none(application: T
 
 
 def test_a_lock_makes_it_incomplete(application: TestDatabase) -> None:
-    application.query("CREATE FUNCTION looks() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM profiles'")
+    for number in range(30):
+        application.query(
+            f"CREATE FUNCTION looks_{number}() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM profiles'"
+        )
     application.connect().cursor().execute("BEGIN; LOCK TABLE profiles")
     run = verify(application)
     assert run["verdict"] == "incomplete"
     assert status(run, "references") == "skipped"
     assert "locked" in check(run, "references")["message"]
+    # It waits for the table once, not for each function.
+    assert check(run, "references")["seconds"] < 5
 
 
 # One fault each -----------------------------------------------------------------------------------------------------
