@@ -160,6 +160,11 @@ def missing(body: str, known: KnownNames) -> list[str]:
     return sorted({named.text for named in lacking if not reading.literals & known.looked_for(named)})
 
 
+def minds(body: str, name: str) -> bool:
+    """Whether the body bears that something of this name is missing, or looks first whether it is there."""
+    return bool(_HANDLES_MISSING.search(body) or _Reading(tokens(body)).literals & {name, *name.split(".")})
+
+
 @dataclass
 class _Reading:
     """:ivar own: of its WITH queries the names, which have one part."""

@@ -18,8 +18,9 @@ from ansible_collections.pgops.rollback.plugins.module_utils.errors import serve
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.verification import user_objects, why
 
-#: Undefined table, function, object, column, schema.
-UNDEFINED = ("42P01", "42883", "42704", "42703", "3F000")
+#: Undefined table, schema; function, object, column.
+UNDEFINED_RELATION = ("42P01", "3F000")
+UNDEFINED = (*UNDEFINED_RELATION, "42883", "42704", "42703")
 #: Privileges, locks, time limits: they say nothing about the function.
 NOT_CHECKED = ("42501", "55P03", "57014", "40P01")
 _LOCKED = "55P03"
@@ -44,6 +45,13 @@ WHERE p.prosqlbody IS NULL AND p.prokind <> 'a' AND l.lanname NOT IN ('c', 'inte
   AND {user_objects("pg_proc", "p.oid")}
 ORDER BY 2, 3, 4
 """  # noqa: S608
+
+_TRIGGERS = """
+SELECT t.tgfoid::bigint, t.tgname, n.nspname, c.relname, c.oid::bigint, t.tgoldtable, t.tgnewtable
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE t.tgfoid = ANY (%s::oid[]) AND NOT t.tgisinternal AND t.tgparentid = 0 ORDER BY 3, 4, 2
+"""
 
 _PLPGSQL_CHECK = """
 SELECT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
@@ -73,6 +81,23 @@ class Function:
 
 
 @dataclass(frozen=True)
+class Trigger:
+    """:ivar old_rows: its transition table, or None; ``new_rows`` likewise."""
+
+    function_oid: int
+    trigger: str
+    schema: str
+    table: str
+    table_oid: int
+    old_rows: str | None
+    new_rows: str | None
+
+    @property
+    def name(self) -> str:
+        return f"trigger {quote_name(self.trigger)} on {quote_name(self.schema, self.table)}"
+
+
+@dataclass(frozen=True)
 class Refusal:
     """What the server has against a function.
 
@@ -92,6 +117,12 @@ def read_functions(cursor: Any) -> list[Function]:
     return [Function(*row) for row in cursor.fetchall()]
 
 
+def read_triggers(cursor: Any, functions: list[Function]) -> list[Trigger]:
+    """Those that call one of the functions."""
+    cursor.execute(_TRIGGERS, ([each.oid for each in functions],))
+    return [Trigger(*row) for row in cursor.fetchall()]
+
+
 class Validation:
     """:ivar open_schemas: that the connected role may use, in any order; ``path`` its own search_path."""
 
@@ -107,9 +138,7 @@ class Validation:
                 sql.Identifier("pg_catalog", validator)
             )
             for function in self._suspects(statement, [each for each in functions if each.language == language]):
-                refusal = self._ask_widely(statement, function)
-                if refusal is not None:
-                    found.append((function, refusal))
+                found += [(function, refusal) for refusal in self._ask_widely(statement, function)]
         return found
 
     def _suspects(self, statement: Any, functions: list[Function]) -> list[Function]:
@@ -121,60 +150,68 @@ class Validation:
             group = pending.pop()
             if len(group) == 1:
                 found += group
-            elif self._ask(statement, group, None) is not None:
+            elif self._ask(statement, group, None):
                 pending += [group[: len(group) // 2], group[len(group) // 2 :]]
         return found
 
-    def plpgsql_check(self, functions: list[Function], tables: dict[int, list[int]]) -> dict[int, Refusal | None]:
+    def plpgsql_check(self, functions: list[Function], triggers: list[Trigger]) -> dict[int, list[Refusal]]:
         """What the extension finds of each function, by OID; a function that it gave no answer for is left out.
 
-        :param tables: OIDs of the tables that a trigger function is called for; it can only be checked for one.
+        Of a trigger function that is what it finds for each of its triggers: in between it may tell its tables apart.
         """
         self._cursor.execute(_PLPGSQL_CHECK)
         row = self._cursor.fetchone()
-        answers: dict[int, Refusal | None] = {}
+        answers: dict[int, list[Refusal]] = {}
         for function in functions if row else []:
-            for table in tables.get(function.oid, []) if function.trigger else [0]:
-                statement = sql.SQL(
-                    "SELECT c.sqlstate, c.message FROM unnest(%s::oid[]) AS o, {}(o::regprocedure, {}::oid::regclass,"
-                    " fatal_errors => false) AS c WHERE c.level = 'error' AND c.sqlstate = ANY ({})"
-                ).format(
-                    sql.Identifier(row[0], "plpgsql_check_function_tb"),
-                    sql.Literal(table),
-                    sql.Literal(list(UNDEFINED)),
-                )
-                refusal = self._ask_widely(statement, function)
-                if refusal is None or refusal.found:
-                    answers[function.oid] = answers.get(function.oid) or refusal
+            calls = [each for each in triggers if each.function_oid == function.oid] if function.trigger else [None]
+            found = [self._ask_widely(_plpgsql_check_of(row[0], function, call), function) for call in calls]
+            if found and all(refusal.found for refusals in found for refusal in refusals):
+                everywhere = set(found[0]).intersection(*found[1:])
+                answers[function.oid] = [refusal for refusal in found[0] if refusal in everywhere]
         return answers
 
-    def _ask_widely(self, statement: Any, function: Function) -> Refusal | None:
+    def _ask_widely(self, statement: Any, function: Function) -> list[Refusal]:
         """A second time with every schema in the search_path: whoever calls it may have another than this session."""
-        refusal = self._ask(statement, [function], function.search_path)
-        if refusal is None or function.search_path is not None or refusal.code in NOT_CHECKED:
-            return refusal
+        refusals = self._ask(statement, [function], function.search_path)
+        if not refusals or function.search_path is not None or refusals[0].code in NOT_CHECKED:
+            return refusals
         names = [function.schema, *(name for name in self._open if name != function.schema)]
         wide = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
-        refusal = self._ask(statement, [function], f"{self._path}, {wide}" if self._path else wide)
-        return None if refusal is not None and refusal.code in _AMBIGUOUS else refusal
+        refusals = self._ask(statement, [function], f"{self._path}, {wide}" if self._path else wide)
+        return [each for each in refusals if each.code not in _AMBIGUOUS]
 
-    def _ask(self, statement: Any, functions: list[Function], search_path: str | None) -> Refusal | None:
+    def _ask(self, statement: Any, functions: list[Function], search_path: str | None) -> list[Refusal]:
         self._cursor.execute("SAVEPOINT body")
         try:
             if search_path is not None:
                 self._cursor.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (search_path,))
             self._cursor.execute(statement, ([each.oid for each in functions],))
             # A validator's rows have one column, and plpgsql_check's two.
-            faults = [row for row in self._cursor.fetchall() if len(row) > 1]
-            refused = Refusal(faults[0][0], faults[0][1], found=True) if faults else None
+            refusals = [Refusal(*row, found=True) for row in self._cursor.fetchall() if len(row) > 1]
         except psycopg2.Error as error:
             if not error.pgcode:
                 raise
-            refused = Refusal(error.pgcode, why(error) if error.pgcode in NOT_CHECKED else server_message(error))
+            said = why(error) if error.pgcode in NOT_CHECKED else server_message(error)
+            refusals = [Refusal(error.pgcode, said)]
         finally:
             if not self._cursor.connection.closed:
                 self._cursor.execute("ROLLBACK TO SAVEPOINT body; RELEASE SAVEPOINT body")
-        if refused is not None and refused.code == _LOCKED:
+        if refusals and refusals[0].code == _LOCKED:
             # Many functions may use the locked table, and each would wait for it anew.
             self._cursor.execute("SET LOCAL lock_timeout = 10")
-        return refused
+        return refusals
+
+
+def _plpgsql_check_of(schema: str, function: Function, trigger: Trigger | None) -> Any:
+    # For arguments of any type it assumes one, and then misses the operators of others.
+    codes = UNDEFINED_RELATION if function.polymorphic else UNDEFINED
+    return sql.SQL(
+        "SELECT c.sqlstate, c.message FROM pg_catalog.unnest(%s::oid[]) AS o, {}(o::regprocedure, {}::oid::regclass,"
+        " fatal_errors => false, oldtable => {}, newtable => {}) AS c WHERE c.level = 'error' AND c.sqlstate = ANY ({})"
+    ).format(
+        sql.Identifier(schema, "plpgsql_check_function_tb"),
+        sql.Literal(trigger.table_oid if trigger else 0),
+        sql.Literal(trigger.old_rows if trigger else None),
+        sql.Literal(trigger.new_rows if trigger else None),
+        sql.Literal(list(codes)),
+    )

@@ -30,6 +30,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification_bodies
     KnownNames,
     Named,
     created,
+    minds,
     missing,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_functions import (
@@ -37,8 +38,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification_functi
     UNDEFINED,
     Function,
     Refusal,
+    Trigger,
     Validation,
     read_functions,
+    read_triggers,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_gone import FUNCTION
 
@@ -54,16 +57,6 @@ WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
 _FUNCTION_NAMES = """
 SELECT n.nspname, p.proname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 UNION SELECT n.nspname, t.typname FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-"""
-_TRANSITION_TABLES = """
-SELECT name FROM pg_catalog.pg_trigger t CROSS JOIN pg_catalog.unnest(ARRAY[t.tgnewtable, t.tgoldtable]) AS name
-WHERE name IS NOT NULL
-"""
-_TRIGGERS = """
-SELECT t.tgfoid::bigint, t.tgname, n.nspname, c.relname, c.oid::bigint
-FROM pg_catalog.pg_trigger t
-JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE t.tgfoid = ANY (%s::oid[]) AND NOT t.tgisinternal AND t.tgparentid = 0 ORDER BY 3, 4, 2
 """
 _CALLERS = """
 SELECT d.refobjid::bigint, pg_catalog.pg_describe_object(d.classid, d.objid, 0)
@@ -114,22 +107,18 @@ class _Search:
         validation = Validation(self._cursor, [name for name, usage, _path in rows if usage], rows[0][2])
         for function, refusal in validation.refused(self._functions):
             self._weigh(function, refusal)
-        self._cursor.execute(_TRIGGERS, ([each.oid for each in self._functions],))
-        triggers = self._cursor.fetchall()
-        tables: dict[int, list[int]] = {}
-        for function_oid, *_names, table_oid in triggers:
-            tables.setdefault(function_oid, []).append(table_oid)
+        triggers = read_triggers(self._cursor, self._functions)
+        called = {trigger.function_oid for trigger in triggers}
         unsettled = [each for each in self._functions if each.oid not in self._faults]
-        answers = validation.plpgsql_check([each for each in unsettled if each.language == "plpgsql"], tables)
+        answers = validation.plpgsql_check([each for each in unsettled if each.language == "plpgsql"], triggers)
         for function in unsettled:
-            answer = answers.get(function.oid)
-            if answer is not None:
+            for answer in answers.get(function.oid, []):
                 self._weigh(function, answer)
         # Nobody calls a trigger function without a trigger, and which transition tables it has is not known.
         self._read_bodies([
-            each for each in unsettled if each.oid not in answers and (each.oid in tables or not each.trigger)
-        ])  # fmt: skip
-        self._report([row[:4] for row in triggers])
+            each for each in unsettled if each.oid not in answers and (each.oid in called or not each.trigger)
+        ], {name for trigger in triggers for name in (trigger.old_rows, trigger.new_rows) if name})  # fmt: skip
+        self._report(triggers)
         self._defaults()
 
     def _weigh(self, function: Function, refusal: Refusal) -> None:
@@ -142,36 +131,37 @@ class _Search:
             return
         match = _MISSING_NAME.search(refusal.message)
         name = (match[1] or match[2]) if match else ""
+        first = name.lower().partition(".")[0]
+        if first in self._passing and first not in self._schemas:
+            return
+        if refusal.found and minds(function.body, name):
+            return
         if refusal.code in UNDEFINED and "." not in name:
-            if name.lower() in self._passing:
-                return
             if self._closed:
                 schemas = ", ".join(map(quote_name, self._closed))
                 self._outcome.unchecked.append(
                     f"{function.name} ({refusal.message}, unless it is in a schema closed to this role: {schemas})"
                 )
                 return
-        self._faults[function.oid] = (FAILED, refusal.message)
+        self._faults.setdefault(function.oid, (FAILED, refusal.message))
 
-    def _read_bodies(self, functions: list[Function]) -> None:
+    def _read_bodies(self, functions: list[Function], transition_tables: set[str]) -> None:
         """The text of those of which the server says nothing certain."""
         chosen = [each for each in functions if each.language == "plpgsql" or (each.language == "sql" and
                                                                               each.polymorphic)]  # fmt: skip
         if not chosen:
             return
-        known = self._known_names()
+        known = self._known_names(transition_tables)
         for function in chosen:
             names = missing(function.body, known)
             if names:
                 self._faults[function.oid] = (WARNED, f"possibly: its text names {', '.join(names)}")
 
-    def _known_names(self) -> KnownNames:
+    def _known_names(self, transition_tables: set[str]) -> KnownNames:
         self._cursor.execute(_RELATIONS)
         relations = frozenset(self._cursor.fetchall())
         self._cursor.execute(_FUNCTION_NAMES)
         functions = frozenset(self._cursor.fetchall())
-        self._cursor.execute(_TRANSITION_TABLES)
-        passing = self._passing | {name for (name,) in self._cursor.fetchall()}
         there = {RELATION_NAME: relations, FUNCTION_NAME: functions}
         gone = set()
         for entry in self._gone:
@@ -180,9 +170,10 @@ class _Search:
             # What is still there is the finding of another check.
             if len(parts) == 2 and (parts[0], parts[1]) not in there[what]:
                 gone.add(Named(parts, what))
-        return KnownNames(relations, functions, frozenset(self._schemas), frozenset(passing), frozenset(gone))
+        return KnownNames(relations, functions, frozenset(self._schemas), frozenset(self._passing | transition_tables),
+                          frozenset(gone))
 
-    def _report(self, triggers: list[tuple[int, str, str, str]]) -> None:
+    def _report(self, triggers: list[Trigger]) -> None:
         """Each function, and after it whatever runs into it."""
         names = {}
         for function in self._functions:
@@ -194,10 +185,7 @@ class _Search:
             return
         self._cursor.execute(_CALLERS, (list(names),))
         callers = [(oid, text.replace("rule _RETURN on ", "")) for oid, text in self._cursor.fetchall()]
-        callers += [
-            (oid, f"trigger {quote_name(trigger)} on {quote_name(schema, table)}")
-            for oid, trigger, schema, table in triggers if oid in names
-        ]  # fmt: skip
+        callers += [(trigger.function_oid, trigger.name) for trigger in triggers if trigger.function_oid in names]
         for oid, text in callers:
             status, problem = self._faults[oid]
             self._outcome.findings.append(Finding(text, f"calls {names[oid]}: {problem}", status))

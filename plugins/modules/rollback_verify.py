@@ -113,6 +113,11 @@ options:
         fewer rows, and no row may be without its parent behind a foreign key that is gone.
       - Gives O(activity_before), too, where that is not set.
     type: path
+  baseline_candidates:
+    description: Files of baselines, the first of which that exists is compared with, where O(baseline) is not given.
+    type: list
+    elements: path
+    default: []
   explained:
     description: Objects whose difference from the baseline is known, such as V(table public.orders).
     type: list
@@ -211,6 +216,7 @@ code:
   type: str
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +257,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT_ARGUMENTS},
     "activity_before": {"type": "dict"},
     "baseline": {"type": "path"},
+    "baseline_candidates": {"type": "list", "elements": "path", "default": []},
     "explained": {"type": "list", "elements": "str", "default": []},
     "count_rows": {"type": "bool", "default": True},
     "statement_timeout": {"type": "str", "default": "30s"},
@@ -260,6 +267,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def rollback_verify(connections: Connections, _server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
     timeout = parse_duration(module.params["statement_timeout"], "statement_timeout")
     options = dict(module.params)
+    options["baseline"] = options["baseline"] or next(filter(os.path.exists, options["baseline_candidates"]), None)
     if options["baseline"] and not options["activity_before"]:
         options["activity_before"] = read_baseline(Path(options["baseline"])).activity
     context = Context(connections, options, max(1, int(timeout.total_seconds() * 1000)))
