@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
@@ -60,6 +60,7 @@ def objects_of(check: dict[str, Any]) -> list[str]:
     return [f"{each.get('name')}: {each.get('problem')}" for each in check.get("objects") or []]
 
 
+TIMELINE_HEADINGS = ("when (UTC)", "what")
 OPTION_HEADINGS = ("option", "possible", "what it would lose")
 
 
@@ -103,6 +104,28 @@ def history_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
         )
         for run in runs[:_SHOWN_RUNS]
     ]
+
+
+def timeline(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What happened when (UTC), under TIMELINE_HEADINGS, and which checks are still to come after a verification."""
+    events = []
+    for step in report["steps"]:
+        baseline = step["details"].get("baseline")
+        if isinstance(baseline, dict):
+            told = f"baseline {baseline.get('moment')} {baseline.get('migration')}, taken by {baseline.get('operator')}"
+            events.append((str(baseline.get("taken_at")), told))
+    events += [(report["started"], "this run began"), (report["finished"], f"this run ended: {report['verdict']}")]
+    if any(step["name"] == "verify" for step in report["steps"]):
+        again = "to come: rollback.yml --tags verify -e post_rollback_verification_stage="
+        events += [(_later(report["finished"], days), f"{again}{stage}") for stage, days in (("day", 1), ("week", 7))]
+    return [(when.replace("T", " ").rstrip("Z")[:16], text) for when, text in sorted(events)]
+
+
+def _later(time: str, days: int) -> str:
+    try:
+        return (datetime.fromisoformat(time) + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return time  # `finished` may be the user's, in a play of one's own
 
 
 def undo_statements(report: dict[str, Any]) -> list[str]:

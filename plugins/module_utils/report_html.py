@@ -14,6 +14,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     HISTORY_HEADINGS,
     OPTION_HEADINGS,
     SEQUENCE_HEADINGS,
+    TIMELINE_HEADINGS,
     Checked,
     checked,
     column_notes,
@@ -28,6 +29,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     sequence_counts,
     sequence_notes,
     sequence_row,
+    timeline,
     undo_statements,
 )
 
@@ -106,6 +108,7 @@ def html(report: dict[str, Any]) -> str:
     history = history_rows(report)
     if history:
         lines += _section("The last runs", _table(HISTORY_HEADINGS, history, worded=1))
+    lines += _section("Timeline", _table(TIMELINE_HEADINGS, timeline(report)))
     undo = undo_statements(report)
     if undo:
         lines += _section("How to put the state before back", ["<pre>", *map(_text, undo), "</pre>"])

@@ -16,6 +16,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     HISTORY_HEADINGS,
     OPTION_HEADINGS,
     SEQUENCE_HEADINGS,
+    TIMELINE_HEADINGS,
     checked,
     column_notes,
     evidence_of,
@@ -29,6 +30,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     sequence_counts,
     sequence_notes,
     sequence_row,
+    timeline,
     undo_statements,
 )
 
@@ -61,6 +63,7 @@ def markdown(report: dict[str, Any]) -> str:
     if history:
         lines += ["## The last runs", "", *_markdown_table(HISTORY_HEADINGS, history, numbers=3), ""]
     lines += ["## What to do next", "", _cell(next_step(report)), ""]
+    lines += ["## Timeline", "", *_markdown_table(TIMELINE_HEADINGS, timeline(report)), ""]
     undo = undo_statements(report)
     if undo:
         # Indented, not fenced: a name may contain a fence.

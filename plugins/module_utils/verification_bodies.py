@@ -37,6 +37,8 @@ _CREATED = re.compile(
 )
 _HANDLES_MISSING = re.compile(r"\bundefined_(?:table|function|object)\b|'42P01'|'42883'", re.IGNORECASE)
 
+_QUALIFIED = re.compile(r"[\w$]+\.[\w$]+")
+
 #: Where a paren opens a query, FROM has its usual meaning; elsewhere it may be that of extract() or trim().
 _QUERY_WORDS = {"select", "with", "insert", "update", "delete", "values", "merge", "table"}
 _FROM_NAMES_NO_TABLE = {"fetch", "move", "revoke", "copy", "import", "alter", "grant", "drop", "set"}
@@ -160,9 +162,9 @@ def missing(body: str, known: KnownNames) -> list[str]:
     return sorted({named.text for named in lacking if not reading.literals & known.looked_for(named)})
 
 
-def minds(body: str, name: str) -> bool:
-    """Whether the body bears that something of this name is missing, or looks first whether it is there."""
-    return bool(_HANDLES_MISSING.search(body) or _Reading(tokens(body)).literals & {name, *name.split(".")})
+def minds(body: str, names: set[str]) -> bool:
+    """Whether the body bears that something is missing, or looks first whether there is anything of these names."""
+    return bool(_HANDLES_MISSING.search(body) or _Reading(tokens(body)).literals & names)
 
 
 @dataclass
@@ -175,12 +177,13 @@ class _Reading:
 
     @cached_property
     def literals(self) -> set[str]:
-        """That are a name and no more, but for those that sequences are drawn by."""
-        return {
+        """That are a name and no more, also without its schema, but for those that sequences are drawn by."""
+        names = {
             token.text.replace('"', "")
             for place, token in enumerate(self.tokens)
             if token.kind == LITERAL and not self._names_sequence(place)
         }
+        return names | {name.rpartition(".")[2] for name in names if _QUALIFIED.fullmatch(name)}
 
     def read(self) -> None:
         queries, first, statement = [True], True, ""

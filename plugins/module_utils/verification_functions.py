@@ -187,7 +187,7 @@ class Validation:
                 self._cursor.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (search_path,))
             self._cursor.execute(statement, ([each.oid for each in functions],))
             # A validator's rows have one column, and plpgsql_check's two.
-            refusals = [Refusal(*row, found=True) for row in self._cursor.fetchall() if len(row) > 1]
+            refusals = [Refusal(row[0], row[1], found=True) for row in self._cursor.fetchall() if len(row) > 1]
         except psycopg2.Error as error:
             if not error.pgcode:
                 raise

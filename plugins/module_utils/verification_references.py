@@ -130,20 +130,25 @@ class _Search:
             self._outcome.unchecked.append(f"{function.name} ({refusal.message})")
             return
         match = _MISSING_NAME.search(refusal.message)
-        name = (match[1] or match[2]) if match else ""
-        first = name.lower().partition(".")[0]
-        if first in self._passing and first not in self._schemas:
+        if refusal.code in UNDEFINED and self._excused(function, refusal, (match[1] or match[2]) if match else ""):
             return
-        if refusal.found and minds(function.body, name):
-            return
-        if refusal.code in UNDEFINED and "." not in name:
-            if self._closed:
-                schemas = ", ".join(map(quote_name, self._closed))
-                self._outcome.unchecked.append(
-                    f"{function.name} ({refusal.message}, unless it is in a schema closed to this role: {schemas})"
-                )
-                return
         self._faults.setdefault(function.oid, (FAILED, refusal.message))
+
+    def _excused(self, function: Function, refusal: Refusal, name: str) -> bool:
+        """:param name: of what the server misses; empty when it does not say."""
+        first, _dot, last = name.rpartition(".")
+        unknown = {first or last} - set(self._schemas)
+        if {each.lower() for each in unknown} & self._passing:
+            return True
+        if refusal.found and minds(function.body, {name, last, *unknown} - {""}):
+            return True
+        if first or not self._closed:
+            return False
+        schemas = ", ".join(map(quote_name, self._closed))
+        self._outcome.unchecked.append(
+            f"{function.name} ({refusal.message}, unless it is in a schema closed to this role: {schemas})"
+        )
+        return True
 
     def _read_bodies(self, functions: list[Function], transition_tables: set[str]) -> None:
         """The text of those of which the server says nothing certain."""

@@ -273,6 +273,12 @@ def rollback_verify(connections: Connections, _server: ServerInfo, module: Ansib
     context = Context(connections, options, max(1, int(timeout.total_seconds() * 1000)))
     results, not_configured = run_checks(context, options["stage"])
     step = as_step(results, not_configured)
+    if options["baseline"]:
+        baseline = context.comparison.baseline
+        step["details"]["baseline"] = {
+            "migration": baseline.migration, "moment": baseline.moment, "taken_at": baseline.taken_at,
+            "operator": baseline.operator,
+        }  # fmt: skip
     outcome = verdict(results)
     return {
         "changed": False,

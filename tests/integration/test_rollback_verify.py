@@ -134,6 +134,7 @@ BEGIN
         FROM pg_catalog.pg_class c JOIN information_schema.tables ON true;
     IF to_regclass('public.optional') IS NOT NULL THEN
         SELECT count(*) INTO number FROM public.optional;
+        DELETE FROM optional;
     END IF;
     SELECT x.id INTO number FROM ROWS FROM (generate_series(1, 2)) AS x (id);
     GRANT SELECT ON working TO CURRENT_USER;
@@ -316,6 +317,44 @@ def test_functions_that_name_a_schema_that_is_gone(database: TestDatabase) -> No
     database.query("DROP SCHEMA coaching CASCADE")
     assert not_passed(verify(database)) == {
         "references": ("warned", [f"public.uses_{number}(integer)" for number in range(4)])
+    }
+
+
+#: With and without a fault that plpgsql_check tells of.
+CHECKED = """
+CREATE TABLE one (id int, a int); CREATE TABLE other (id int, b int); CREATE TABLE going (id int);
+CREATE FUNCTION column_gone() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT dropped FROM one); END $$;
+CREATE FUNCTION second_fault() RETURNS void LANGUAGE plpgsql AS
+    $$ BEGIN CREATE TEMP TABLE mine (id int); DELETE FROM mine; DELETE FROM going; END $$;
+CREATE FUNCTION in_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM going; RETURN NEW; END $$;
+CREATE TRIGGER in_trigger BEFORE INSERT ON one FOR EACH ROW EXECUTE FUNCTION in_trigger();
+CREATE FUNCTION two_tables() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN IF TG_TABLE_NAME = 'one' THEN NEW.a := 1; ELSE NEW.b := 1; END IF; RETURN NEW; END $$;
+CREATE TRIGGER two_tables BEFORE INSERT ON one FOR EACH ROW EXECUTE FUNCTION two_tables();
+CREATE TRIGGER two_tables BEFORE INSERT ON other FOR EACH ROW EXECUTE FUNCTION two_tables();
+CREATE FUNCTION transition() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM 1 FROM added, removed; RETURN NULL; END $$;
+CREATE TRIGGER transition AFTER UPDATE ON one REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT
+    EXECUTE FUNCTION transition();
+CREATE FUNCTION any_type(a anyelement) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN lower(a); END $$;
+CREATE FUNCTION careful() RETURNS void LANGUAGE plpgsql AS
+    $$ BEGIN IF to_regclass('public.optional') IS NOT NULL THEN DELETE FROM optional; END IF; END $$;
+CREATE FUNCTION makes_schema() RETURNS void LANGUAGE plpgsql AS
+    $$ BEGIN CREATE SCHEMA made; CREATE TABLE made.t (id int); DELETE FROM made.t; END $$;
+DROP TABLE going;
+"""
+
+
+def test_what_plpgsql_check_tells(database: TestDatabase) -> None:
+    if not database.value("SELECT count(*) FROM pg_available_extensions WHERE name = 'plpgsql_check'"):
+        pytest.skip("this Postgres has no plpgsql_check, without which the text is read")
+    database.query("CREATE EXTENSION plpgsql_check", user="postgres")
+    database.query(CHECKED)
+    assert problems(verify(database), "references") == {
+        "public.column_gone()": 'column "dropped" does not exist',
+        "public.in_trigger()": 'relation "going" does not exist',
+        "trigger in_trigger on public.one": 'calls public.in_trigger(): relation "going" does not exist',
+        "public.second_fault()": 'relation "going" does not exist',
     }
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils.report import Run, build_report
+from ansible_collections.pgops.rollback.plugins.module_utils.report_content import timeline
+from ansible_collections.pgops.rollback.plugins.module_utils.report_html import html
 from ansible_collections.pgops.rollback.plugins.module_utils.report_text import markdown, summary
 
 RUN = Run("run-1", "db1", "sre", "2026-01-01T00:00:00Z", "2026-01-01T00:00:02Z", check_mode=False)
@@ -213,7 +215,8 @@ def test_the_worst_checks_come_first_and_the_terminal_counts_the_rest() -> None:
         f"- count_{number} failed: Table {number} differs." for number in range(5)
     ]
     assert "… and 27 more in report.md" in lines
-    rows = [line for line in markdown(made).splitlines() if line.startswith("| ")][-32:]
+    found = markdown(made).partition("## Timeline")[0]
+    rows = [line for line in found.splitlines() if line.startswith("| ")][-32:]
     assert [row.split(" | ")[1] for row in rows] == ["failed"] * 30 + ["degraded", "skipped"]
 
 
@@ -267,3 +270,32 @@ def test_a_rung_cannot_forge_the_report() -> None:
     )
     assert "\x1b" not in summary(made, None) + markdown(made)
     assert [line for line in markdown(made).splitlines() if line.startswith("# ")] == ["# Rollback report: failed"]
+
+
+def test_the_timeline_has_the_baseline_and_what_is_to_come() -> None:
+    baseline = {"migration": "r42", "moment": "before", "taken_at": "2026-11-20T08:00:00Z", "operator": "me"}
+    details = {"checks": [], "baseline": baseline}
+    made = verification({"name": "verify", "status": "ok", "changed": False, "message": "", "details": details})
+    rows = timeline({**made, "started": "2026-11-22T09:30:00Z", "finished": "2026-11-22T09:31:00Z", "verdict": "ok"})
+    assert rows == [
+        ("2026-11-20 08:00", "baseline before r42, taken by me"),
+        ("2026-11-22 09:30", "this run began"),
+        ("2026-11-22 09:31", "this run ended: ok"),
+        ("2026-11-23 09:31", "to come: rollback.yml --tags verify -e post_rollback_verification_stage=day"),
+        ("2026-11-29 09:31", "to come: rollback.yml --tags verify -e post_rollback_verification_stage=week"),
+    ]
+    assert "to come" not in markdown(verification(rung("drill", "ok")))
+
+
+def test_a_check_s_objects_and_its_remedy_are_told() -> None:
+    objects = [{"name": f"public.t{number}", "problem": "is gone"} for number in range(9)]
+    message = "public.t0: is gone."
+    found = {**check("catalog_kept", "failed", message), "objects": objects, "fix": "Make it again."}
+    step = {"name": "verify", "status": "failed", "changed": False, "message": message, "details": {"checks": [found]}}
+    made = verification(step)
+    told = summary(made, None)
+    assert told.count("is gone") == 5
+    assert "… and 4 more in report.md" in told
+    for text in (markdown(made), html(made)):
+        assert text.count("is gone") >= 10
+        assert "Make it again." in text
