@@ -10,6 +10,7 @@ The layout is that of ReadHead and ReadToc in src/bin/pg_dump/pg_backup_archiver
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ _VERSIONS = ((1, 13), (1, 16))
 _LONGEST = 1 << 30
 
 #: K_OFFSET_POS_NOT_SET of pg_backup_archiver.h.
+#: What a block of data in a custom archive begins with.
+_TABLE_DATA, _LARGE_OBJECTS = b"\x01", b"\x03"
+
 _POSITION_NOT_SET, _POSITION_SET = 1, 2
 
 
@@ -67,6 +71,7 @@ class ArchiveEntry:
     name: str
     owner: str
     definition: str
+    tablespace: str
     depends_on: tuple[int, ...]
     has_data: bool
     placed: bool
@@ -116,6 +121,26 @@ def read_toc(path: Path) -> tuple[ArchiveHead, list[ArchiveEntry]]:
         if (stream.tell() != first) if first is not None else (in_files and stream.read(1) != b""):
             raise ArchiveDamagedError("its table of contents holds more than it says")
         return head, entries
+
+
+def has_all_data(path: Path) -> bool:
+    """Whether a custom archive holds, to their ends, the data of every entry that has any.
+
+    Reads the length of each piece and skips what is in it. For an archive that was written through a pipe, which notes
+    nowhere where its data are, this alone tells whether pg_dump ended.
+
+    :raises ArchiveDamagedError: and OSError.
+    """
+    with open_contents(path) as stream:
+        reader = _Reader(stream)
+        head = reader.head()
+        wanted = {entry.dump_id for entry in (reader.entry(False) for _number in range(head.entries)) if entry.has_data}
+        try:
+            while kind := stream.read(1):
+                wanted.discard(reader.skip_data(kind))
+        except ArchiveDamagedError:
+            return False
+    return not wanted
 
 
 def is_custom(path: Path) -> bool:
@@ -171,7 +196,7 @@ class _Reader:
         definition = self._text()
         self._text(), self._text()  # the DROP and the COPY statement
         schema = self._text()
-        self._text()  # tablespace
+        tablespace = self._text()
         if self._version >= (1, 14):
             self._text()  # access method
         if self._version >= (1, 16):
@@ -190,8 +215,27 @@ class _Reader:
             number = int.from_bytes(self._bytes(self._offset_size), "little")
             offset = number if state == _POSITION_SET else 0
         return ArchiveEntry(
-            dump_id, kind, schema, name, owner, definition, tuple(depends_on), has_data, placed, offset, file
-        )
+            dump_id, kind, schema, name, owner, definition, tablespace, tuple(depends_on), has_data, placed, offset,
+            file,
+        )  # fmt: skip
+
+    def skip_data(self, kind: bytes) -> int:
+        """:returns: the entry whose data were skipped, to their end."""
+        dump_id = self._int()
+        if kind == _TABLE_DATA:
+            self._skip_pieces()
+        elif kind == _LARGE_OBJECTS:
+            while self._int():
+                self._skip_pieces()
+        else:
+            raise ArchiveDamagedError("its data are damaged")
+        return dump_id
+
+    def _skip_pieces(self) -> None:
+        while length := self._int():
+            # Seeking beyond the end is no error; reading there is.
+            self._stream.seek(length - 1, os.SEEK_CUR)
+            self._bytes(1)
 
     def _bytes(self, length: int) -> bytes:
         found = self._stream.read(length)

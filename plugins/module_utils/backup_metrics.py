@@ -40,6 +40,9 @@ _KEPT = (
     "restored_rows",
 )
 
+#: Labels of what is no rung.
+_EVIDENCE = ('check="record"}', 'check="metrics"}')
+
 #: As monitoring plugins count; a status that is not known is not a good one.
 _STATUS = {"ok": 0, "changed": 0, "degraded": 1, "skipped": 3}
 _FAILED = 2
@@ -71,7 +74,8 @@ def metrics(record: dict[str, Any], previous: str) -> str:
     own = _labels(record)
     found: dict[str, dict[str, str]] = {name: {} for name in _HELP}
     for name, labels, value in _SAMPLE.findall(previous):
-        if name in _KEPT and labels.startswith(own[:-1]):
+        # What could not be written last time is no check that keeps its result.
+        if name in _KEPT and labels.startswith(own[:-1]) and not labels.endswith(_EVIDENCE):
             found[name][labels] = value
     for name, value in _values(record).items():
         if value is not None:

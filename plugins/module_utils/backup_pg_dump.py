@@ -23,6 +23,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import 
     ArchiveDamagedError,
     ArchiveEntry,
     ArchiveHead,
+    has_all_data,
     read_head,
     read_toc,
 )
@@ -55,6 +56,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
     ends_complete,
     is_cluster_dump,
     is_settled,
+    is_sql,
     last_bytes,
     read_to_the_end,
     tar_ends_complete,
@@ -70,6 +72,9 @@ _COMPANIONS = re.compile(r"\.|.*\.(sha256|md5|json|log|txt|tmp|part|partial)\Z")
 #: A file that is much younger than the dump in it is a copy. The dump's own date has no zone (up to 14 hours), and a
 #: dump may take a day.
 _COPIED_AFTER = timedelta(hours=38)
+
+#: The list of the large objects in a tar file; from 17 on there may be several.
+_LARGE_OBJECTS = re.compile(r"blobs(_\d+)?\.toc")
 
 _CHUNK = 1 << 20
 
@@ -231,26 +236,29 @@ def _unless_being_written(backup: Backup, path: Path, form: str) -> Backup:
     if form == CUSTOM:
         _head, entries = read_toc(path)
         data = [entry.placed for entry in entries if entry.has_data]
-        # pg_dump into a file notes last where its data are; into a pipe it never does.
-        if data and not any(data) and not is_settled(path):
+        # pg_dump into a file notes last where its data are; into a pipe it never does, so the data have to tell.
+        if data and not any(data) and not (is_settled(path) and has_all_data(path)):
             return _unsettled(backup)
     return backup
 
 
 def _unsettled(backup: Backup) -> Backup:
-    return replace(backup, status=UNFINISHED, problem="It is still being written to, or was until a moment ago.")
+    return replace(backup, status=UNFINISHED, problem="It is still being written to, or was not written to its end.")
 
 
 def _as_text_says(backup: Backup, path: Path) -> Backup:
     if beginning(path).startswith(MAGIC):
         return replace(backup, status=FAILED, problem="It is a compressed archive, which pg_restore cannot read.")
+    if not is_sql(path):
+        return replace(backup, status=FAILED, problem="What is compressed in it is no SQL.")
     if is_cluster_dump(path):
         return replace(backup, status=FAILED, problem="It is pg_dumpall's: only dumps of one database are verified.")
     server, dumper = versions(path)
     major = max(filter(None, (server, dumper)), default=None)
     backup = replace(backup, server_major=server, details={**backup.details, "dump_major": major})
     if compression(path):
-        return backup if is_settled(path) else _unsettled(backup)
+        # Its end alone tells whether it is complete, and only reading all of it leads there.
+        return backup if is_settled(path) and read_to_the_end(path, lambda _total: None)[1] else _unsettled(backup)
     if not ends_complete(path):
         return replace(backup, status=UNFINISHED, problem="It lacks pg_dump's end marker: cut short, or not ended yet.")
     return backup
@@ -327,12 +335,24 @@ def _faulty_members(path: Path, data: list[ArchiveEntry]) -> list[str]:
     with tarfile.open(path) as archive:
         members = {member.name: member for member in archive.getmembers()}
         for entry in data:
+            if entry.kind == "BLOBS":
+                faults += _missing_large_objects(archive, members)
+                continue
             member = members.get(entry.file)
             if entry.file and member is None:
                 faults.append(f"{entry.name} are missing")
             elif member and member.offset_data + member.size > size:
                 faults.append(f"{entry.name} are cut short")
     return faults
+
+
+def _missing_large_objects(archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> list[str]:
+    """A member lists them, whatever the table of contents calls it; pg_restore reads their content."""
+    lists = [member for name, member in members.items() if _LARGE_OBJECTS.fullmatch(name)]
+    listed = [line.split() for member in lists for line in certain(archive.extractfile(member)).read().splitlines()]
+    if not lists or any(len(line) != 2 for line in listed):
+        return ["the large objects are missing, or their list is damaged"]
+    return [f"large object {number.decode()} are missing" for number, file in listed if file.decode() not in members]
 
 
 def _end_marker(path: Path, progress: Progress) -> Check:

@@ -44,8 +44,11 @@ ISOLATED = {
     "jit": "off",
 }
 
-#: Bytes a drill leaves free on the disk it works on.
+#: Bytes a drill leaves free on the disk it works on, as far as can be told before it starts.
 _RESERVE = 512 << 20
+
+#: With less it is ended: how much a compressed backup becomes is an estimate.
+_LEAST = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,17 @@ class DrillServer:
             str(self.bindir / name), "--host", str(self.cluster.socket_directory),
             "--port", str(self.recipe.socket_port), "--username", self.superuser, *arguments,
         ]  # fmt: skip
+
+    def require_reserve(self) -> None:
+        """:raises RollbackError: ``disk_full``, when others would soon miss what the drill takes."""
+        free = shutil.disk_usage(self.cluster.directory).free
+        if free < _LEAST:
+            raise RollbackError(
+                "disk_full",
+                f"The drill was ended: it needs more room than expected, and only {_gigabytes(free)} are free in"
+                f" {self.cluster.directory.parent}.",
+                "Free some, or set backup_verification_drill_directory to a directory with more room.",
+            )
 
     def isolated(self) -> Check:
         """That what keeps it apart from production is really in force, asked of the running server.

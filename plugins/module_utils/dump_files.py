@@ -128,6 +128,11 @@ def versions(path: Path) -> tuple[int | None, int | None]:
     return (int(server.group(1)) if server else None, int(dumper.group(1)) if dumper else None)
 
 
+def is_sql(path: Path) -> bool:
+    """Whether it begins as SQL does, decompressed if need be."""
+    return _SQL_START.match(beginning(path)) is not None
+
+
 def is_cluster_dump(path: Path) -> bool:
     """Whether it is pg_dumpall's."""
     return _CLUSTER_MARKER in beginning(path)

@@ -19,7 +19,11 @@ from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
     plain_stream,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name
-from ansible_collections.pgops.rollback.plugins.module_utils.plain_sql import extension_of, sql_lines
+from ansible_collections.pgops.rollback.plugins.module_utils.plain_sql import (
+    extension_of,
+    is_for_another_database,
+    sql_lines,
+)
 
 _NAME = r'("(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
 _NAMES = rf"({_NAME}(?:\s*,\s*{_NAME})*)"
@@ -45,16 +49,21 @@ _LOCALE = re.compile(
     r"\b(ENCODING|LOCALE_PROVIDER|LOCALE|LC_COLLATE|LC_CTYPE|ICU_LOCALE|BUILTIN_LOCALE) = '?([\w@.+-]+)'?"
 )
 
+_TABLESPACE = re.compile(rb"SET default_tablespace = (\"[^\n]+\"|[^'\n;]+);")
+
 #: Words in a role's place.
 _NO_ROLES = frozenset({"public", "current_user", "current_role", "session_user"})
 
 
 @dataclass
 class Needs:
-    """:ivar locale: options of CREATE DATABASE that decide how its text sorts and what a letter is; archives only."""
+    """:ivar adapting: SQL with statements for another database than an empty one (plain_sql.adapted).
+    :ivar locale: options of CREATE DATABASE that decide how its text sorts and what a letter is; archives only."""
 
     roles: set[str] = field(default_factory=set)
     extensions: set[str] = field(default_factory=set)
+    tablespaces: set[str] = field(default_factory=set)
+    adapting: bool = False
     locale: dict[str, str] = field(default_factory=dict)
 
 
@@ -69,6 +78,8 @@ def _needs_of_archive(path: Path) -> Needs:
     found = Needs()
     _head, entries = read_toc(path)
     for entry in entries:
+        if entry.tablespace:
+            found.tablespaces.add(entry.tablespace)
         if entry.owner:
             found.roles.add(entry.owner)
         if entry.kind == "EXTENSION":
@@ -85,10 +96,13 @@ def _needs_of_sql(files: list[Path]) -> Needs:
     for file in filter(Path.exists, files):
         with plain_stream(file) as stream:
             for line in sql_lines(stream):
+                found.adapting = found.adapting or is_for_another_database(line)
                 if line.startswith(_STATEMENTS):
                     found.roles.update(roles_named([line.decode("utf-8", "replace")]))
                 elif line.startswith(b"CREATE ROLE "):
                     made.update(roles_made(line.decode("utf-8", "replace")))
+                elif match := _TABLESPACE.match(line):
+                    found.tablespaces.update(parse_name(match[1].decode("utf-8", "replace"), "tablespace"))
                 elif line.startswith(b"CREATE EXTENSION ") and (extension := extension_of(line)):
                     found.extensions.add(extension)
     # roles.sql of the Supabase CLI makes the application's own.

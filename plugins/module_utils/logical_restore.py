@@ -36,7 +36,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_needs import needs
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
-from ansible_collections.pgops.rollback.plugins.module_utils.plain_sql import as_file, without_extensions
+from ansible_collections.pgops.rollback.plugins.module_utils.plain_sql import adapted, as_file
 from ansible_collections.pgops.rollback.plugins.module_utils.supabase_stubs import stubs
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import own_user
 
@@ -82,6 +82,7 @@ def restore_dump(server: DrillServer, backup: Backup, jobs: int, timeout: float,
     try:
         with connection.cursor() as cursor:
             _make_roles(cursor, needed.roles)
+            _make_tablespaces(cursor, needed.tablespaces)
             cursor.execute("SELECT name FROM pg_catalog.pg_available_extensions")
             missing = sorted(needed.extensions - {name for (name,) in cursor.fetchall()})
             _make_database(cursor, needed.locale)
@@ -94,7 +95,8 @@ def restore_dump(server: DrillServer, backup: Backup, jobs: int, timeout: float,
         omitted = _depending_on(missing, entries) if missing else []
         errors = _pg_restore(server, path, form, entries, omitted, jobs, timeout, _sized(progress, backup))
     else:
-        errors = _psql(server, path, form, missing, timeout, _sized(progress, backup))
+        adapt = needed.adapting or bool(missing)
+        errors = _psql(server, path, form, missing if adapt else None, timeout, _sized(progress, backup))
     left_out = {quote_name(entry.schema, entry.name) for entry in omitted if entry.kind == "TABLE"}
     check = _judged(errors, missing, sorted(left_out))
     return Restored(check, time.monotonic() - begun, missing, left_out)
@@ -129,6 +131,13 @@ def _make_roles(cursor: Any, roles: set[str]) -> None:
     for role in sorted(roles - there):
         if not role.startswith("pg_"):
             cursor.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+
+
+def _make_tablespaces(cursor: Any, tablespaces: set[str]) -> None:
+    """Within the data directory: where production's lie is nothing to a drill."""
+    cursor.execute("SET allow_in_place_tablespaces = on")
+    for tablespace in sorted(tablespaces - {"pg_default", "pg_global"}):
+        cursor.execute(sql.SQL("CREATE TABLESPACE {} LOCATION ''").format(sql.Identifier(tablespace)))
 
 
 def _judged(errors: list[str], missing: list[str], left_out: list[str]) -> Check:
@@ -166,6 +175,7 @@ def _watched(server: DrillServer, what: str, run: Any, progress: Progress) -> Co
             running = pool.submit(run)
             try:
                 while not wait([running], _LOOK).done:
+                    server.require_reserve()
                     cursor.execute("SELECT pg_catalog.pg_database_size(%s)", (DATABASE,))
                     progress(what, cursor.fetchone()[0])
             except BaseException:
@@ -208,9 +218,12 @@ def _ended_badly(program: str, answer: CompletedProcess[str]) -> list[str]:
 
 
 def _psql(
-    server: DrillServer, path: Path, form: str, missing: list[str], timeout: float, progress: Progress
+    server: DrillServer, path: Path, form: str, missing: list[str] | None, timeout: float, progress: Progress
 ) -> list[str]:
-    """The first error ends it: behind a COPY that fails, psql would take the table's rows for commands."""
+    """The first error ends it: behind a COPY that fails, psql would take the table's rows for commands.
+
+    :param missing: extensions to leave out; None when the SQL can be taken as it is.
+    """
     files = [path]
     if form == SUPABASE:
         files = [path / name for name in SUPABASE_FILES if (path / name).exists()]
@@ -219,7 +232,7 @@ def _psql(
                              "--set=VERBOSITY=terse", "--set=ON_ERROR_STOP=1", "--output=/dev/null",
                              "--file=-")  # fmt: skip
     for file in files:
-        with plain_stream(file) as given, _without(missing, given) as stream:
+        with plain_stream(file) as given, _adapted(given, missing) as stream:
             answer = _watched(
                 server, f"restoring {file.name}",
                 # Not as root, whatever the dump holds.
@@ -231,8 +244,8 @@ def _psql(
     return []
 
 
-def _without(extensions: list[str], stream: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
-    return as_file(without_extensions(stream, extensions)) if extensions else nullcontext(stream)
+def _adapted(stream: IO[bytes], missing: list[str] | None) -> AbstractContextManager[IO[bytes]]:
+    return nullcontext(stream) if missing is None else as_file(adapted(stream, missing))
 
 
 def _run_script(server: DrillServer, statements: str) -> None:

@@ -340,7 +340,8 @@ class _Drill:
         if "hashes" in compared:
             return "It restores, and every row is what it was when the backup was taken"
         if "baseline" in compared:
-            return "It restores, with what the baseline says"
+            exact = self._options.baseline is not None and self._options.baseline.snapshot.checksums
+            return "It restores, with " + ("what the baseline says" if exact else "about as many rows as the baseline")
         return "It restores" + (", with about as many rows as the live database" if "live" in compared else "")
 
     def _left_open(self) -> str:

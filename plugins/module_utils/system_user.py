@@ -147,4 +147,5 @@ def _entry(name: str) -> pwd.struct_passwd | None:
 
 
 def _unusable(message: str) -> RollbackError:
-    return RollbackError("user_unusable", message, "Set disposable_postgres_user to an existing unprivileged user.")
+    remedy = "Name an existing unprivileged user (disposable_postgres_user, or backup_verification_user for backups)."
+    return RollbackError("user_unusable", message, remedy)

@@ -23,6 +23,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from ansible_collections.pgops.rollback.plugins.module_utils import drill_server
 from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import read_toc
 from ansible_collections.pgops.rollback.plugins.module_utils.backup import SourceSettings
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import Rung
@@ -264,6 +265,87 @@ def test_one_that_is_still_written_to(app: TestDatabase, tmp_path: Path, form: s
     assert verify(tmp_path, "exists")["verdict"] == "ok"
 
 
+def killed_dump(app: TestDatabase, path: Path) -> None:
+    """A custom archive whose pg_dump was killed: its table of contents is there, and half of the data."""
+    whole = take_dump(app, path.parent, "custom-z0").read_bytes()
+    login = app.login("postgres")
+    piped = subprocess.run(
+        [app.cluster.bindir / "pg_dump", "-h", login["login_host"], "-p", str(login["login_port"]), "-U", "postgres",
+         "-d", app.name, "-Fc", "-Z0"], check=True, capture_output=True,
+    ).stdout  # fmt: skip
+    assert len(piped) == len(whole)
+    path.write_bytes(piped[: len(piped) * 3 // 4])
+
+
+def killed_pipe(app: TestDatabase, path: Path) -> None:
+    """gzip ends well when the pg_dump before it is killed."""
+    plain = take_dump(app, path.parent, "plain")
+    path.write_bytes(gzip.compress(plain.read_bytes()[:-3000]))
+    plain.unlink()
+
+
+def cut_gzip(app: TestDatabase, path: Path) -> None:
+    dump = take_dump(app, path.parent, "plain-gzip")
+    content = dump.read_bytes()
+    dump.unlink()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def no_dump(_app: TestDatabase, path: Path) -> None:
+    path.write_bytes(gzip.compress(b"uploads/\x00" * 5000))
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(killed_dump, "app.dump"), (killed_pipe, "x.sql.gz"), (cut_gzip, "x.sql.gz"), (no_dump, "uploads.tar.gz")],
+)
+def test_what_is_not_complete_never_counts(
+    app: TestDatabase, tmp_path: Path, make: Callable[[TestDatabase, Path], None], name: str
+) -> None:
+    """However long nobody has written to it: backups have stopped, or fail."""
+    old = tmp_path / "old"
+    old.mkdir()
+    aged(Path(shutil.copy(take_dump(app, old, "custom"), tmp_path / "good.dump")), 72)
+    make(app, tmp_path / name)
+    aged(tmp_path / name, 1)
+    run = verify(tmp_path, "freshness")
+    assert (run.failed, statuses(run)) == (True, {"exists": "ok", "freshness": "failed"})
+    assert run["backup"]["id"] == "good.dump"
+    assert f"A newer one does not count: {name}" in run["steps"][0]["message"]
+
+
+def test_a_dump_made_through_a_pipe_counts(app: TestDatabase, tmp_path: Path) -> None:
+    killed_dump(app, tmp_path / "app.dump")
+    login = app.login("postgres")
+    with (tmp_path / "piped.dump").open("wb") as output:
+        subprocess.run(
+            [app.cluster.bindir / "pg_dump", "-h", login["login_host"], "-p", str(login["login_port"]), "-U",
+             "postgres", "-d", app.name, "-Fc"], check=True, stdout=output,
+        )  # fmt: skip
+    run = verify(tmp_path, "integrity")
+    assert (run["verdict"], run["backup"]["id"]) == ("ok", "piped.dump"), run["msg"]
+
+
+@pytest.mark.parametrize("form", ["custom", "directory", "tar", "plain"])
+def test_large_objects_and_tablespaces_of_every_form(
+    app: TestDatabase, tmp_path: Path, drill_place: Path, form: str
+) -> None:
+    app.query("SELECT lo_from_bytea(0, 'one'), lo_from_bytea(0, 'two')")
+    space = f"space {app.name}"
+    administrator = app.superuser().cursor()
+    administrator.execute("SET allow_in_place_tablespaces = on")
+    administrator.execute(f"CREATE TABLESPACE \"{space}\" LOCATION ''")
+    try:
+        administrator.execute(f'CREATE TABLE elsewhere (id int PRIMARY KEY) TABLESPACE "{space}"')
+        administrator.execute(f'CREATE INDEX ON orders (total) TABLESPACE "{space}"')
+        take_dump(app, tmp_path, form)
+        run = verify(tmp_path, drill_directory=str(drill_place))
+        assert run["verdict"] == "ok", run["msg"]
+    finally:
+        administrator.execute("DROP TABLE elsewhere; DROP INDEX orders_total_idx")
+        administrator.execute(f'DROP TABLESPACE "{space}"')
+
+
 def test_missing_roles_are_made(app: TestDatabase, tmp_path: Path) -> None:
     """The drill's server knows none of production's roles: owners, grants and policies name them."""
     administrator = app.superuser().cursor()
@@ -318,13 +400,31 @@ def test_tables_of_an_archive_that_need_a_missing_extension(app: TestDatabase, t
     assert statuses(verify(path))["drill"] == "failed"
 
 
-def test_a_dump_that_leads_out_of_its_database(app: TestDatabase, tmp_path: Path) -> None:
-    """As pg_dump --create writes it."""
+@pytest.mark.parametrize("command", ["\\! touch /tmp/x", "SELECT 1; \\! touch /tmp/x", "\\copy orders to '/tmp/x'"])
+def test_a_dump_that_leads_out_of_its_database(app: TestDatabase, tmp_path: Path, command: str) -> None:
     path = take_dump(app, tmp_path, "plain")
-    path.write_text(f"CREATE DATABASE elsewhere;\n\\connect elsewhere\n{path.read_text()}")
+    path.write_text(path.read_text().replace("\nSET ", f"\n{command}\nSET ", 1))
     run = verify(path)
     assert statuses(run)["drill"] == "failed"
-    assert r"psql command \connect" in run["msg"]
+    assert "The dump contains the psql command" in run["msg"]
+
+
+@pytest.mark.parametrize("options", [["--clean"], ["--create"], ["--clean", "--create"], ["--inserts"]])
+def test_options_of_pg_dump(app: TestDatabase, tmp_path: Path, options: list[str]) -> None:
+    """What they write besides is for another database than the drill's empty one; values may look like commands."""
+    app.query(
+        "INSERT INTO orders (customer, note) VALUES (1, E'it''s\\n\\\\copy orders to ''x''\\nDROP TABLE orders;\\n"
+        "COPY orders FROM stdin;'); COMMENT ON TABLE orders IS E'one\\n\\\\! two\\nDROP TABLE orders;';"
+        "CREATE FUNCTION quoted() RETURNS text LANGUAGE sql AS $f$ SELECT '\\\\! x' || $$ \\! y $$ $f$"
+    )
+    login = app.login("postgres")
+    path = tmp_path / "app.sql"
+    subprocess.run(
+        [app.cluster.bindir / "pg_dump", "-h", login["login_host"], "-p", str(login["login_port"]), "-U", "postgres",
+         "-d", app.name, *options, "-f", path], check=True, capture_output=True,
+    )  # fmt: skip
+    run = verify(path)
+    assert (run["verdict"], run["restore"]["rows"]) == ("ok", 3201), run["msg"]
 
 
 def test_rows_that_look_like_statements(app: TestDatabase, tmp_path: Path) -> None:
@@ -373,6 +473,20 @@ def test_no_room(app: TestDatabase, tmp_path: Path) -> None:
     run = run_drill(path)
     assert (run.status, run.checks) == ("failed", [])
     assert "are free" in run.message
+
+
+def test_a_disk_that_fills_up_ends_the_drill(
+    app: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = take_dump(app, tmp_path, "plain")
+    end = "--\n-- PostgreSQL database dump complete"
+    path.write_text(path.read_text().replace(end, f"SELECT pg_catalog.pg_sleep(100);\n\n{end}"))
+    monkeypatch.setattr(drill_server, "_LEAST", 1 << 60)
+    begun = time.monotonic()
+    rung = run_drill(path)
+    assert (rung.status, time.monotonic() - begun < 60) == ("failed", True)
+    assert "it needs more room than expected" in rung.message
+    assert [check.status for check in rung.checks if check.name == "cleanup"] == ["passed"]
 
 
 def test_check_mode_restores_nothing(app: TestDatabase, tmp_path: Path) -> None:
@@ -480,6 +594,11 @@ def test_a_record_that_cannot_be_written(app: TestDatabase, tmp_path: Path) -> N
     assert statuses(run) == {"exists": "ok", "freshness": "ok", "record": "failed"}
     assert "cannot be recorded" in run["msg"]
     assert 'pg_backup_verify_success{source="pg_dump",database="",host="localhost"} 0' in metrics.read_text()
+
+    (tmp_path / "records").unlink()
+    well = verify(path, "freshness", records_dir=str(tmp_path / "records"), metrics_file=str(metrics))
+    assert well["verdict"] == "ok"
+    assert "record" not in metrics.read_text()
 
     run = verify(path, "freshness", metrics_file=str(tmp_path / "nowhere" / "backup.prom"))
     assert (run.failed, run["steps"][-1]["name"]) == (True, "metrics")
