@@ -245,7 +245,7 @@ def count_rows(connection: Any, names: list[str], most_pages: int | None = None)
         except (RollbackError, ValueError):
             unknown[name] = "it is not named by its schema and name as SQL writes them"
     with connection.cursor() as cursor:
-        cursor.execute(_RELATIONS, ([schema for schema, _ in wanted.values()], [name for _, name in wanted.values()]))
+        cursor.execute(_RELATIONS, ([parts[0] for parts in wanted.values()], [parts[1] for parts in wanted.values()]))
         rows = cursor.fetchall()
     relations: dict[int, Relation] = {}
     pages_read = 0
@@ -257,7 +257,7 @@ def count_rows(connection: Any, names: list[str], most_pages: int | None = None)
         else:
             relations[oid] = Relation(schema, table, quoted, relkind, reltuples, tuple(parents))
     unread: list[dict[str, str]] = []
-    counts, _sums = read_contents(connection, Catalog(relations=relations), False, unread)
+    counts = read_contents(connection, Catalog(relations=relations), False, unread)[0]
     unknown |= {each["name"]: each["reason"].removeprefix("Its rows were not counted: ").rstrip(".") for each in unread}
     return _sorted_out(wanted, {quote_name(*row[1:3]) for row in rows}, counts, unknown)
 

@@ -90,6 +90,14 @@ class Snapshot:
             canonical([[o.kind, o.name, o.schema, o.relation, o.attributes] for o in self.objects.values()])
         )
 
+    def arrange(self, objects: list[CatalogObject]) -> str:
+        """Take these objects, in their order.
+
+        :returns: their fingerprint, which is kept from here on.
+        """
+        self.objects = {each.key: each for each in sorted(objects, key=lambda each: each.key)}
+        return self.fingerprint
+
     def counts(self) -> dict[str, int]:
         """Objects by kind."""
         found: dict[str, int] = {}
@@ -210,8 +218,7 @@ def _read_snapshot(connection: Any, rows: str, checksums: bool, schemas: list[st
     with ThreadPoolExecutor(1) as beside:
         states = beside.submit(read_sequence_states, connection, catalog, _LOCK_TIMEOUT)
         # The server reads the sequences while the objects are put in order and their fingerprint is taken.
-        snapshot.objects = {each.key: each for each in sorted(catalog.objects, key=lambda each: each.key)}
-        _ = snapshot.fingerprint
+        snapshot.arrange(catalog.objects)
         snapshot.sequences = dict(sorted(states.result().items()))
     snapshot.unreadable = sorted(catalog.unreadable, key=lambda each: (each["kind"], each["name"]))
     return snapshot

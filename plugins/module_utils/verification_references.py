@@ -152,8 +152,7 @@ class _Search:
 
     def _read_bodies(self, functions: list[Function], transition_tables: set[str]) -> None:
         """The text of those of which the server says nothing certain."""
-        chosen = [each for each in functions if each.language == "plpgsql" or (each.language == "sql" and
-                                                                              each.polymorphic)]  # fmt: skip
+        chosen = [f for f in functions if f.language == "plpgsql" or (f.language == "sql" and f.polymorphic)]
         if not chosen:
             return
         known = self._known_names(transition_tables)
