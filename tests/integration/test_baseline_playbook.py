@@ -40,6 +40,26 @@ def test_around_a_migration(database: TestDatabase, tmp_path: Path) -> None:
     assert rollback(tmp_path, "--tags", "manifest", playbook=MANIFEST).returncode == 0
 
 
+def test_the_rollback_of_a_named_migration_ends_with_verification(database: TestDatabase, tmp_path: Path) -> None:
+    database.query("CREATE TABLE orders (id serial PRIMARY KEY, total int); CREATE INDEX by_total ON orders (total)")
+    inventory(tmp_path, {"db1": {**rollback_variables(database.login()), "rollback_migration": "release-42"}})
+    assert rollback(tmp_path, playbook=BASELINE).returncode == 0
+    database.query("INSERT INTO orders SELECT generate_series(1, 50)")
+    assert rollback(tmp_path, "--tags", "sequence", "--check").returncode == 0
+    assert steps(report(tmp_path, "db1")) == {"preflight": "ok", "sequence": "changed"}
+
+    done = rollback(tmp_path, "--tags", "sequence")
+    assert done.returncode == 0, done.stdout
+    assert steps(report(tmp_path, "db1")) == {"preflight": "ok", "sequence": "changed", "verify": "ok"}
+
+    database.query("DROP INDEX by_total")
+    done = rollback(tmp_path, "--tags", "sequence")
+    assert done.returncode == 2
+    assert steps(report(tmp_path, "db1")) == {"preflight": "ok", "sequence": "ok", "verify": "failed"}
+    assert "by_total" in done.stdout
+    assert rollback(tmp_path, "--tags", "sequence", "--skip-tags", "verify").returncode == 0
+
+
 def test_without_a_name_nothing_is_kept(database: TestDatabase, tmp_path: Path) -> None:
     inventory(tmp_path, {"db1": rollback_variables(database.login())})
     done = rollback(tmp_path, playbook=BASELINE)
