@@ -72,7 +72,7 @@ class Difference:
 
 
 def compare(before: Snapshot, after: Snapshot) -> Difference:
-    """By name. Rows, and where sequences stand, are not part of it."""
+    """By name; both of the same schemas. Rows, and where sequences stand, are not part of it."""
     unread = {each["kind"] for snapshot in (before, after) for each in snapshot.unreadable if each["name"] == "*"}
     old = {key: each for key, each in before.objects.items() if each.kind not in unread}
     new = {key: each for key, each in after.objects.items() if each.kind not in unread}

@@ -145,6 +145,15 @@ def test_what_endpoints_answer(database: TestDatabase, server: Server) -> None:
     assert "at try 3" in next(each["message"] for each in run["checks"] if each["name"] == "endpoint: 7")
 
 
+def test_dead_endpoints_are_waited_for_together(database: TestDatabase, server: Server) -> None:
+    dead = [{"name": str(n), "url": server.url("/silent"), "timeout": 1.0, "retries": 1} for n in range(10)]
+    begun = time.monotonic()
+    run = verify(database, *dead)
+    assert time.monotonic() - begun < 10, "one after another they take 20 s"
+    assert len(said(run)) == 10
+    assert all(said(run).values())
+
+
 def test_a_port_where_nobody_listens(database: TestDatabase) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
