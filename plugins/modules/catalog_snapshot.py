@@ -15,7 +15,8 @@ description:
     same catalogs give the same result, on any server of the same major version.
   - Kinds are schemas, relations, columns, types, constraints, indexes, triggers, rules, policies, functions, sequences,
     publications, extensions and the seldom ones, each with owner, privileges and comment. Members of extensions,
-    temporary objects and the system's own are left out.
+    temporary objects and the system's own are left out. So are roles and their memberships, which belong to all
+    databases of the server.
   - Reads in one transaction that cannot write, and waits for no lock longer than 500 ms. What the role may not read is
     in RV(unreadable), and never passed over.
 author:
