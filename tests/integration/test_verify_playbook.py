@@ -67,6 +67,16 @@ def test_a_rung_that_fails_fails_the_run_and_says_why_once(directory: Path, data
     assert [line.split()[-1] for line in metrics if line.startswith("pg_backup_verify_success{")] == ["0"]
 
 
+def test_a_dump_of_another_database_does_not_count_whoever_names_it(directory: Path, database: TestDatabase) -> None:
+    dump = next((directory / "dumps").glob("*.dump"))
+    variables = {"backup_verification_source": "pg_dump", "backup_verification_path": str(dump)}
+    inventory(directory, {"db1": variables})
+    assert rollback(directory, "--tags", "freshness", playbook=VERIFY, PGDATABASE=database.name).returncode == 0
+    done = rollback(directory, "--tags", "freshness", playbook=VERIFY, PGDATABASE="elsewhere")
+    assert (done.returncode, "elsewhere" in done.stdout) == (2, True), done.stdout
+    assert steps(report(directory, "db1"))["exists"] == "failed"
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
