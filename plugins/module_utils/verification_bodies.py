@@ -64,10 +64,13 @@ RELATION_NAME, FUNCTION_NAME = "relation", "function"
 
 @dataclass(frozen=True)
 class Token:
-    """:ivar text: of a word in lower case, of a quoted name and a literal without the quotes."""
+    """:ivar text: of a word in lower case, of a quoted name and a literal without the quotes.
+    :ivar line: of the body, from 1 on, in which it begins.
+    """
 
     kind: str
     text: str
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,12 @@ class Named:
 
     :ivar parts: with the schema or without.
     :ivar what: ``relation`` or ``function``.
+    :ivar line: of the body; 0 where none is known.
     """
 
     parts: tuple[str, ...]
     what: str
+    line: int = field(default=0, compare=False)
 
     @property
     def text(self) -> str:
@@ -129,9 +134,11 @@ class KnownNames:
 
 
 def tokens(body: str) -> list[Token]:
-    found = []
+    found: list[Token] = []
+    next_line = 1
     for match in _TOKEN.finditer(body):
         kind, text = OTHER, match.group()
+        line, next_line = next_line, next_line + text.count("\n")
         if match["blank"] is not None:
             continue
         if match["literal"] is not None:
@@ -141,8 +148,15 @@ def tokens(body: str) -> list[Token]:
             kind, text = QUOTED, text[1:-1].replace('""', '"')
         elif match["word"] is not None:
             kind, text = WORD, text.lower()
-        found.append(Token(kind, text))
+        found.append(Token(kind, text, line))
     return found
+
+
+def names_in(body: str) -> list[Named]:
+    """Everything that stands where only the name of a relation, or of a function with its schema, can stand."""
+    reading = _Reading(tokens(body))
+    reading.read()
+    return [each for each in reading.named if each.parts not in reading.own]
 
 
 def created(body: str) -> set[str]:
@@ -199,7 +213,7 @@ class _Reading:
             if token.kind == WORD:
                 self._at_word(place, token.text, before, queries[-1] and statement not in _FROM_NAMES_NO_TABLE)
             elif token.kind == LITERAL and self._names_sequence(place):
-                self._sequence(token.text)
+                self._sequence(token)
             self._call(place, before)
 
     def _at_word(self, place: int, word: str, before: str, in_query: bool) -> None:
@@ -220,18 +234,19 @@ class _Reading:
         place += self._word(place) == "only"
         parts, _after = self._name(place)
         if parts and not (len(parts) == 1 and parts[0] in _NO_RELATION):
-            self.named.append(Named(parts, RELATION_NAME))
+            self.named.append(Named(parts, RELATION_NAME, self.tokens[place].line))
 
     def _sources(self, place: int, several: bool) -> None:
         """The name at this place and, of a list, those that follow with their aliases; with "(" it is a call."""
         while True:
             while self._word(place) in ("only", "lateral"):
                 place += 1
+            line = self.tokens[place].line if place < len(self.tokens) else 0
             parts, place = self._name(place)
             called = self._word(place) == "("
             if not parts or called or (len(parts) == 1 and parts[0] in _NO_RELATION) or self._word(place) == "from":
                 return
-            self.named.append(Named(parts, RELATION_NAME))
+            self.named.append(Named(parts, RELATION_NAME, line))
             if not several:
                 return
             place += self._word(place) == "as"
@@ -262,14 +277,14 @@ class _Reading:
             return
         parts, after = self._name(place)
         if len(parts) == 2 and self._word(after) == "(":
-            self.named.append(Named(parts, FUNCTION_NAME))
+            self.named.append(Named(parts, FUNCTION_NAME, self.tokens[place].line))
 
     def _names_sequence(self, place: int) -> bool:
         return self._word(place - 1) == "(" and self._word(place - 2) in _SEQUENCE_CALLS
 
-    def _sequence(self, text: str) -> None:
+    def _sequence(self, token: Token) -> None:
         try:
-            self.named.append(Named(parse_name(text, "sequence"), RELATION_NAME))
+            self.named.append(Named(parse_name(token.text, "sequence"), RELATION_NAME, token.line))
         except RollbackError:
             return
 
