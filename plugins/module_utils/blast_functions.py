@@ -67,14 +67,18 @@ class _Fault:
     labels: tuple[str, ...]
 
 
-def broken_functions(cursor: Any, targets: Targets, closure: Closure, dropped: list[Dependent]) -> list[Dependent]:
+def broken_functions(
+    cursor: Any, targets: Targets, closure: Closure, dropped: list[Dependent], drop: bool
+) -> list[Dependent]:
     """Functions with a text that names what goes, and the triggers, policies, views and so on that call them.
+
+    A function that is moved to the quarantine is still called by whatever knows its OID, and its text finds the tables
+    no more.
 
     :param dropped: what goes besides the objects of the manifest.
     """
-    going = {each.oid for each in targets.routines}
     wholes = {(each.kind, each.name) for each in dropped}
-    gone_relations, gone_functions = set(targets.relations), set(going)
+    gone_relations, gone_functions = set(targets.relations), {each.oid for each in targets.routines}
     for (catalog, oid, _part), each in closure.described.items():
         if (each.kind, each.name) in wholes:
             if catalog == "pg_class" and each.kind in _RELATION_KINDS:
@@ -86,9 +90,10 @@ def broken_functions(cursor: Any, targets: Targets, closure: Closure, dropped: l
         Gone(_named(each.kind, each.name), each.label) for each in dropped
         if each.kind in (*_RELATION_KINDS, *_ROUTINE_KINDS)
     ]  # fmt: skip
-    functions = [each for each in read_functions(cursor) if each.oid not in gone_functions]
+    functions = [each for each in read_functions(cursor) if not (drop and each.oid in gone_functions)]
     faults = _Search(cursor, functions, gone_relations, gone_functions).run(gone)
-    return [*_functions(cursor, faults), *_callers(cursor, faults, targets, closure)]
+    surviving = [each for each in faults if each.function.oid not in gone_functions]
+    return [*_functions(cursor, surviving), *_callers(cursor, faults, targets, closure if drop else Closure())]
 
 
 class _Search:
@@ -168,17 +173,20 @@ def _functions(cursor: Any, faults: list[_Fault]) -> list[Dependent]:
 
 
 def _callers(cursor: Any, faults: list[_Fault], targets: Targets, closure: Closure) -> list[Dependent]:
-    """What pg_depend knows to call them, and does not go itself."""
+    """What pg_depend knows to call them.
+
+    :param closure: what goes, and so does not call anything any more.
+    """
     found: dict[tuple[str, str], Dependent] = {}
     relations = set(targets.relations)
-    faulty = {each.function.oid for each in faults}
+    faulty, routines = {each.function.oid for each in faults}, {each.oid for each in targets.routines}
     for certain in (True, False):
         chosen = {each.function.oid: each.function.name for each in faults if each.certain == certain}
         calling = read_closure(cursor, [("pg_proc", oid) for oid in chosen])
         for address, each in calling.described.items():
             if address in closure.objects or each.on_oid in relations or each.kind not in _CALLS:
                 continue
-            if (address[0] == "pg_proc" and address[1] in faulty) or (each.kind, each.name) in found:
+            if (address[0] == "pg_proc" and address[1] in faulty | routines) or (each.kind, each.name) in found:
                 continue
             calls = _called(calling.objects, address, chosen)
             found[each.kind, each.name] = Dependent(

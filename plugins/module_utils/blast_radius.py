@@ -66,8 +66,12 @@ def read_blast_radius(cursor: Any, server: ServerInfo, targets: Targets, mode: s
     if mode == QUARANTINE:
         found = [quarantined(each, rights) for each in found]
         found += reaching_keys(cursor, targets.relations)
-    found += broken_functions(cursor, targets, closure, [each for each in found if each.effect == DROPPED])
-    found += event_triggers(cursor, targets, drop=mode == DROP)
+    dropped = [each for each in found if each.effect == DROPPED]
+    broken = broken_functions(cursor, targets, closure, dropped, drop=mode == DROP)
+    # What would go on working but for the function that it calls, does not.
+    breaking = {each.label for each in broken}
+    found = [each for each in found if each.effect == DROPPED or each.label not in breaking]
+    found += broken + event_triggers(cursor, targets, drop=mode == DROP)
     return BlastRadius(sorted(found, key=lambda each: (each.kind, each.name, each.effect)), closure, rights)
 
 

@@ -28,7 +28,7 @@ _SENTENCES = {
     "default": "New rows of {on} get no value for it any more unless they bring one; it uses {uses}.",
     "index": "Queries on {on} lose it; it uses {uses}.",
     "statistics": "The planner knows less of {on}; it uses {uses}.",
-    "publication table": "Subscribers of {on} no longer receive its changes.",
+    "publication table": "Subscribers of {publication} no longer receive the changes of {on}.",
     "table": "The table goes with all its rows; it depends on {uses}.",
     "foreign table": "The foreign table goes; it depends on {uses}.",
     "attribute": "The type loses this attribute, and every stored value of the type what is in it; it is typed with"
@@ -51,7 +51,7 @@ def dropped_sentence(each: Described, uses: list[str], gone_policies: set[int]) 
     """:param uses: labels of what it depends on.
     :param gone_policies: OIDs of all policies that go.
     """
-    facts = {"on": each.facts.get("publication") or each.on, "uses": ", ".join(uses) or "what goes"}
+    facts = {"on": each.on, "uses": ", ".join(uses) or "what goes", "publication": each.facts.get("publication")}
     if each.kind == "policy":
         return _policy(each, gone_policies)
     if each.kind == "constraint":

@@ -84,8 +84,9 @@ def mentions(body: str, language: str, path: tuple[str, ...] | None, gone: list[
     if language not in _SQL:
         found = [mention for each in gone for mention in _words(body, each)]
     else:
-        words, in_place = tokens(body), names_in(body)
-        found = [mention for each in gone for mention in _mentions(words, in_place, path, each)]
+        words = tokens(body)
+        in_place, own = names_in(body)
+        found = [mention for each in gone for mention in _mentions(words, in_place, path, each, each.name in own)]
         names = {each.name for each in gone} | {".".join(each.named.parts) for each in gone}
         if minds(body, names):
             found = [replace(mention, certain=False) for mention in found]
@@ -106,8 +107,9 @@ def _words(body: str, gone: Gone) -> Iterator[Mention]:
 
 
 def _mentions(
-    words: list[Token], in_place: list[Named], path: tuple[str, ...] | None, gone: Gone
+    words: list[Token], in_place: list[Named], path: tuple[str, ...] | None, gone: Gone, hidden: bool
 ) -> Iterator[Mention]:
+    """:param hidden: a WITH query of the body has its name, which without a schema then means that."""
     for named in in_place:
         if named.what == gone.named.what and (meant := _meant(named.parts, path, gone)) is not None:
             yield Mention(gone, meant and gone.certain, named.line)
@@ -116,7 +118,7 @@ def _mentions(
             yield from _in_literal(word, gone)
         elif word.kind in (WORD, QUOTED) and word.text == gone.name:
             meant = _meant_here(words, place, path, gone)
-            if meant is not None:
+            if meant is not None and not (hidden and _sign(words, place - 1) != "."):
                 yield Mention(gone, meant and gone.certain, word.line)
 
 

@@ -152,11 +152,14 @@ def tokens(body: str) -> list[Token]:
     return found
 
 
-def names_in(body: str) -> list[Named]:
-    """Everything that stands where only the name of a relation, or of a function with its schema, can stand."""
+def names_in(body: str) -> tuple[list[Named], set[str]]:
+    """Everything that stands where only the name of a relation, or of a function with its schema, can stand; and the
+    names of the body's own WITH queries, which are not among it.
+    """
     reading = _Reading(tokens(body))
     reading.read()
-    return [each for each in reading.named if each.parts not in reading.own]
+    named = [each for each in reading.named if each.parts not in reading.own]
+    return named, {name for (name,) in reading.own}
 
 
 def created(body: str) -> set[str]:

@@ -1,0 +1,258 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: teardown_plan
+short_description: See everything that tearing down a migration would take, before anything is touched
+version_added: 0.1.0
+description:
+  - Resolves a rollback manifest against the catalogs and says what goes, what goes with it or breaks elsewhere on
+    objects that survive, where manifest and database differ, and what stands in the way.
+  - What V(drop) would take is what C(DROP … CASCADE) takes, found in C(pg_depend) without dropping anything. Functions
+    whose body is text are not in there. They are read, and what names something that goes is told with its line.
+  - The token stands for the plan without rows, sizes, backup, blockers and warnings. It is the same as long as the same
+    would be done, also in a restored copy of the database that has the same name.
+  - Reads in one transaction that cannot write, waits for no lock longer than 500 ms and takes none above ACCESS SHARE.
+author:
+  - The pgops.rollback authors (@pgops)
+extends_documentation_fragment:
+  - pgops.rollback.connection
+  - pgops.rollback.attributes.read_only
+options:
+  manifest:
+    description:
+      - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
+        functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
+        the name. Other keys are ignored, but for C(name).
+      - Partitions, and the sequences of columns, need not be named. Names that do not exist are reported as drift.
+    type: dict
+    required: true
+  mode:
+    description:
+      - V(quarantine) moves the objects to a schema of their own, V(drop) drops them.
+    type: str
+    choices: [quarantine, drop]
+    default: quarantine
+  baseline_before:
+    description: File of the baseline from before the migration. What it already has is not the migration's.
+    type: path
+  baseline_after:
+    description: File of the baseline from after it. What came between the two and is not in O(manifest) is drift.
+    type: path
+  records_dir:
+    description: Directory with the records of backup verifications. Without it no backup counts.
+    type: path
+  require_backup:
+    description: Whether V(drop) needs a backup whose restore drill succeeded. Otherwise its lack is a warning.
+    type: bool
+    default: true
+  backup_max_age:
+    description: How old the last restore drill may be, with C(s), C(m), C(h), C(d) or C(w).
+    type: str
+    default: 24h
+  lock_timeout:
+    description:
+      - How long the teardown is going to wait for a lock, with C(ms) or C(s). It has to be below the server's
+        C(deadlock_timeout).
+    type: str
+    default: 500ms
+  allow_unknown_provenance:
+    description: Whether objects may go of which no baseline says that the migration created them.
+    type: bool
+    default: false
+  override_provenance:
+    description: Names, as in RV(plan), of objects that may go though they were there before the migration.
+    type: list
+    elements: str
+    default: []
+  count_rows:
+    description: Whether rows are counted, for 10 seconds at the most. Otherwise the planner's estimates are given.
+    type: bool
+    default: true
+  pg_dump_version:
+    description: Version of the pg_dump that V(drop) is going to use. By default one is looked for.
+    type: str
+seealso:
+  - module: pgops.rollback.rollback_manifest
+  - module: pgops.rollback.migration_baseline
+"""
+
+EXAMPLES = r"""
+- name: See what dropping the coaching tables would take
+  pgops.rollback.teardown_plan:
+    login_db: app
+    mode: drop
+    manifest:
+      name: coaching
+      tables: [public.sponsor_connections, public.sponsor_chat_messages]
+      functions: ["public.create_coach_connection(uuid, uuid)"]
+    baseline_before: /var/lib/rollback/db1/baselines/coaching-before.json
+  register: result
+
+- name: Show what it would do to surviving objects
+  ansible.builtin.debug:
+    var: result.plan.survivors
+"""
+
+RETURN = r"""
+token:
+  description: Confirms this plan and no other.
+  returned: success
+  type: str
+  sample: rb-1f2e3d4c5b6a
+nothing_to_do:
+  description: Whether the database has nothing of what the manifest names.
+  returned: success
+  type: bool
+status:
+  description: V(refused) when there are blockers, V(degraded) when there are warnings, else V(ok).
+  returned: success
+  type: str
+plan:
+  description: The plan. It has no OID and no time of its own in it, and is in a fixed order.
+  returned: success
+  type: dict
+  contains:
+    token:
+      description: As RV(token).
+      type: str
+    mode:
+      description: As O(mode).
+      type: str
+    database:
+      description: Name of the database.
+      type: str
+    manifest:
+      description: C(name), C(tables), C(functions) and C(sequences) of the manifest.
+      type: dict
+    objects:
+      description:
+        - What goes, each with C(kind), C(name), C(owner), C(privileges), C(definition_sha256), C(rows), C(rows_are)
+          (V(exact), V(estimated) or V(unknown)) and C(bytes). C(named) tells whether the manifest names it, C(through)
+          of which table it is a part otherwise.
+      type: list
+      elements: dict
+    dependents:
+      description:
+        - Views, functions and so on that go with it as a whole, each with C(kind), C(name), C(on), C(effect), C(owner),
+          C(detail), C(recreatable) and C(obstacle) (why this role could not make it again), C(definition), C(uses) (the
+          labels of what it depends on) and C(line).
+      type: list
+      elements: dict
+    survivors:
+      description:
+        - What happens on objects that survive, in the same form. C(effect) is V(dropped), V(breaks) (fails from then
+          on), V(possible) (may fail, or may refuse the teardown) or V(remains) (still reaches what is in quarantine).
+      type: list
+      elements: dict
+    drift:
+      description: C(kind), C(name), C(problem) (V(missing), V(overload) or V(not_in_manifest)) and C(detail).
+      type: list
+      elements: dict
+    rows:
+      description: C(total) of all tables, null if unknown, and whether it is C(exact).
+      type: dict
+    disk:
+      description: C(bytes) and C(seconds) that the export of a drop takes at the most.
+      type: dict
+    backup:
+      description: The last restore drill, with C(id), C(finished), C(verdict), C(missing_extensions) and C(problem).
+      type: dict
+    blockers:
+      description:
+        - What stands in the way, each with C(code), C(message), C(remedy) and C(override), the variable that sets it
+          aside, or null.
+      type: list
+      elements: dict
+    warnings:
+      description: What does not, in the same form.
+      type: list
+      elements: dict
+    overrides:
+      description: What was set aside, by its variable.
+      type: dict
+code:
+  description:
+    - Stable code of the error. V(manifest_invalid), V(manifest_empty), V(name_invalid), V(system_schema),
+      V(object_twice), V(object_kind), V(object_ambiguous), V(object_required), V(baseline_missing),
+      V(baseline_unreadable), V(baseline_invalid), V(baseline_foreign), V(baselines_unfit), V(lock_timeout_invalid),
+      V(duration_invalid), V(version_invalid), V(lock_timeout), V(statement_timeout), V(catalog_changed),
+      V(connection_failed), V(connection_string), V(psycopg2_missing), V(version_unsupported), V(database_error),
+      V(defect).
+  returned: failure
+  type: str
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
+from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import MODES, QUARANTINE
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
+from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
+from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest, make_plan, summary
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance import Provenance
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_routines import parse_signature
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "manifest": {"type": "dict", "required": True},
+    "mode": {"type": "str", "choices": list(MODES), "default": QUARANTINE},
+    "baseline_before": {"type": "path"},
+    "baseline_after": {"type": "path"},
+    "records_dir": {"type": "path"},
+    "require_backup": {"type": "bool", "default": True},
+    "backup_max_age": {"type": "str", "default": "24h"},
+    "lock_timeout": {"type": "str", "default": "500ms"},
+    "allow_unknown_provenance": {"type": "bool", "default": False},
+    "override_provenance": {"type": "list", "elements": "str", "default": []},
+    "count_rows": {"type": "bool", "default": True},
+    "pg_dump_version": {"type": "str"},
+}
+
+
+def teardown_plan(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
+    options = module.params
+    request = PlanRequest(
+        manifest=options["manifest"],
+        mode=options["mode"],
+        provenance=Provenance(
+            before=_baseline(options["baseline_before"]),
+            after=_baseline(options["baseline_after"]),
+            allow_unknown=options["allow_unknown_provenance"],
+            overridden=frozenset(parse_signature(name).text for name in options["override_provenance"]),
+        ),
+        backup_max_age=parse_duration(options["backup_max_age"], "teardown_backup_max_age"),
+        **{name: options[name] for name in (
+            "records_dir", "require_backup", "lock_timeout", "count_rows", "pg_dump_version",
+        )},
+    )  # fmt: skip
+    plan = make_plan(connections.first, server, request)
+    return {
+        "changed": False,
+        "token": plan["token"],
+        "nothing_to_do": not plan["objects"],
+        "status": "refused" if plan["blockers"] else "degraded" if plan["warnings"] else "ok",
+        "plan": plan,
+        "msg": summary(plan),
+    }
+
+
+def _baseline(path: str | None) -> Baseline | None:
+    return None if path is None else read_baseline(Path(path))
+
+
+def main() -> None:
+    run_database_module(ARGUMENTS, teardown_plan)
+
+
+if __name__ == "__main__":
+    main()
