@@ -29,8 +29,8 @@ JOIN pg_depend d ON d.classid = s.class::regclass AND d.objid = s.oid AND d.dept
 JOIN pg_extension e ON e.oid = d.refobjid
 """
 
-# A prepared transaction has no process; the lock on its own transaction id leads to its name. A foreign key's other
-# table is locked, too.
+# A prepared transaction has no process; the lock on its own transaction id leads to its name. A table
+# that the objects refer to is locked, too.
 _PREPARED = """
 SELECT p.gid::text, p.owner::text, array_agg(DISTINCT ARRAY[n.nspname, c.relname]::text[])
 FROM pg_prepared_xacts p
@@ -42,7 +42,7 @@ WHERE p.database = current_database()
   AND l.relation IN (
       SELECT unnest(%(relations)s::oid[])
       UNION
-      SELECT k.confrelid FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = ANY (%(relations)s::oid[]))
+      SELECT k.confrelid FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = ANY (%(objects)s::oid[]))
 GROUP BY 1, 2 ORDER BY 1
 """
 
@@ -127,7 +127,7 @@ def _prepared(cursor: Any, targets: Targets, radius: BlastRadius, drop: bool) ->
     relations = set(targets.relations)
     if drop:
         relations |= {each.on_oid for each in radius.closure.described.values() if each.on_oid > 0}
-    cursor.execute(_PREPARED, {"relations": sorted(relations)})
+    cursor.execute(_PREPARED, {"relations": sorted(relations), "objects": targets.relations})
     return [
         Blocker(
             "prepared_transaction",

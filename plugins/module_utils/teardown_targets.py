@@ -158,7 +158,8 @@ def resolve(cursor: Any, manifest: Any) -> Targets:
     signatures = [(text, parse_signature(text)) for text in lists["functions"]]
     for text, signature in signatures:
         _no_system_schema(text, "function", signature.parts)
-    _once([parts for each in names.values() for _text, parts in each], "relation")
+    for section, each in names.items():
+        _once([parts for _text, parts in each], SECTIONS[section])
     _once([each for _text, each in signatures], "function")
 
     missing: list[tuple[str, str]] = []

@@ -10,24 +10,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import BlastRadius, read_blast_radius
+from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import BlastRadius
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import Difference
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
-from ansible_collections.pgops.rollback.plugins.module_utils.table_content import begin_reading, end_reading
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets, resolve
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets
 from tests.support.database import TestDatabase
-from tests.support.teardown import COACHING, load_application, really_dropped
-
-
-def plan(connection: Any, manifest: dict[str, Any], mode: str = "drop") -> tuple[Targets, BlastRadius]:
-    server = server_info(connection)
-    begin_reading(connection, lock_timeout_ms=500)
-    try:
-        with connection.cursor() as cursor:
-            targets = resolve(cursor, manifest)
-            return targets, read_blast_radius(cursor, server, targets, mode)
-    finally:
-        end_reading(connection)
+from tests.support.teardown import COACHING, load_application, read_radius, really_dropped
 
 
 def disagreements(targets: Targets, radius: BlastRadius, difference: Difference) -> list[str]:
@@ -161,6 +148,41 @@ SHAPES: dict[str, tuple[str, list[str]]] = {
         "CREATE PUBLICATION mine FOR TABLE sponsor_connections (id, status) WHERE (id > 0), virtues",
         ["publication table mine on public.sponsor_connections"],
     ),
+    "partitioned survivors": (
+        "CREATE FUNCTION doomed() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE FUNCTION doomed_int(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';"
+        "CREATE TABLE parted (id int, was sponsor_connections, twice int GENERATED ALWAYS AS (doomed_int(id)) STORED,"
+        " CHECK (doomed_int(id) >= 0), rank int DEFAULT doomed_int(1)) PARTITION BY LIST (id);"
+        "CREATE INDEX parted_i ON parted (doomed_int(id));"
+        "CREATE TRIGGER parted_t BEFORE INSERT ON parted FOR EACH ROW EXECUTE FUNCTION doomed();"
+        "CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);"
+        "CREATE TABLE parted_2 PARTITION OF parted DEFAULT PARTITION BY LIST (id);"
+        "CREATE TABLE parted_2_1 PARTITION OF parted_2 DEFAULT; CREATE INDEX ON parted_2_1 (was);"
+        "CREATE TABLE mother (id int CHECK (doomed_int(id) > 0), was sponsor_connections);"
+        "CREATE TABLE child () INHERITS (mother)",
+        ["column public.parted.was", "column public.parted_2_1.was", "column public.parted_1.twice",
+         "trigger parted_t on public.parted_2_1", "constraint parted_id_check on public.parted_1",
+         "default public.parted_1.rank", "index parted_i on public.parted", "column public.child.was",
+         "constraint mother_id_check on public.child"],
+    ),
+    "odds and ends": (
+        "CREATE TABLE kept (id int PRIMARY KEY, was sponsor_connections NOT NULL, UNIQUE (was), a int, b int,"
+        " EXCLUDE USING btree (a WITH =)); CREATE SEQUENCE of_column OWNED BY kept.was;"
+        "ALTER TABLE kept REPLICA IDENTITY USING INDEX kept_pkey; CREATE STATISTICS kept_s ON was, a FROM kept;"
+        "CREATE PUBLICATION listed FOR TABLE kept (id, was); GRANT SELECT (was) ON kept TO anon;"
+        "COMMENT ON COLUMN kept.was IS 'was'; CREATE VIEW typed AS SELECT NULL::sponsor_connections AS c;"
+        "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE TRIGGER of_column BEFORE UPDATE OF was ON kept FOR EACH ROW EXECUTE FUNCTION touch();"
+        "CREATE TRIGGER when_column BEFORE UPDATE ON kept FOR EACH ROW WHEN ((NEW.was).id > 1)"
+        " EXECUTE FUNCTION touch(); CREATE FUNCTION defaulted(a bigint DEFAULT (NULL::sponsor_connections).id)"
+        " RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE VIEW calls AS SELECT defaulted();"
+        "CREATE VIEW updatable AS SELECT * FROM virtues; CREATE RULE reroute AS ON UPDATE TO updatable DO INSTEAD"
+        " UPDATE sponsor_visible_memos SET read_at = now() WHERE id = NEW.id",
+        ["column public.kept.was", "sequence public.of_column", "statistics public.kept_s", "view public.typed",
+         "trigger of_column on public.kept", "trigger when_column on public.kept",
+         "function public.defaulted(bigint)", "view public.calls", "rule reroute on public.updatable",
+         "constraint kept_was_key on public.kept", "publication table listed on public.kept"],
+    ),
     "policies through views and functions": (
         "CREATE VIEW active AS SELECT * FROM sponsor_connections; ALTER TABLE virtues ENABLE ROW LEVEL SECURITY;"
         "CREATE POLICY narrow ON virtues AS RESTRICTIVE USING (EXISTS (SELECT FROM active a WHERE a.id = virtues.id));"
@@ -171,6 +193,7 @@ SHAPES: dict[str, tuple[str, list[str]]] = {
 
 #: What the shapes name that is to go with the coaching tables.
 ALSO = {
+    "partitioned survivors": {"functions": ["public.doomed()", "public.doomed_int(integer)"]},
     "triggers": {"functions": ["public.doomed"]},
     "defaults": {"functions": ["public.doomed()"], "sequences": ["public.doomed_seq"]},
     "expressions with functions": {"functions": ["public.doomed(int4)"]},
@@ -261,7 +284,7 @@ def test_the_plan_is_what_the_drop_takes(application: TestDatabase, shape: str) 
     for section, names in ALSO.get(shape, {}).items():
         manifest[section] = [*manifest[section], *names]
     connection = application.connect()
-    targets, radius = plan(connection, manifest)
+    targets, radius = read_radius(connection, manifest)
     difference = really_dropped(connection, [{"kind": each.kind, "name": each.name} for each in targets.objects])
     assert disagreements(targets, radius, difference) == []
     labels = {each.label for each in radius.dropped}
@@ -276,7 +299,7 @@ def test_the_plan_of_other_manifests_is_what_the_drop_takes(application: TestDat
     manifest, statements, expected = OTHERS[case]
     application.query(f"SET search_path = public; {statements}", user="postgres")
     connection = application.superuser()
-    targets, radius = plan(connection, manifest)
+    targets, radius = read_radius(connection, manifest)
     difference = really_dropped(connection, [{"kind": each.kind, "name": each.name} for each in targets.objects])
     assert disagreements(targets, radius, difference) == []
     assert set(expected) - {each.label for each in radius.dropped} == set()

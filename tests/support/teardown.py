@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import BlastRadius, read_blast_radius
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import Difference, compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading import read_catalog
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import reading
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets, resolve
 from tests.support.database import ROOT, TestDatabase
 
 #: As a rollback manifest names it, the coaching migration.
@@ -31,6 +35,12 @@ def load_application(database: TestDatabase) -> None:
     """The sample application, with the migration on top, which finds its tables there already."""
     for name, user in (("sample_application.sql", "postgres"), ("coaching_migration.sql", "operator")):
         database.query((ROOT / "demo" / name).read_text(encoding="utf-8"), user=user)
+
+
+def read_radius(connection: Any, manifest: dict[str, Any], mode: str = "drop") -> tuple[Targets, BlastRadius]:
+    with reading(connection) as cursor:
+        targets = resolve(cursor, manifest)
+        return targets, read_blast_radius(cursor, server_info(connection), targets, mode)
 
 
 def really_dropped(connection: Any, objects: list[dict[str, Any]]) -> Difference:
