@@ -24,7 +24,8 @@ def disagreements(targets: Targets, radius: BlastRadius, difference: Difference)
     gone = {each.object.label for each in difference.dropped}
     unplanned = {
         each.object.label for each in difference.dropped
-        if each.object.label not in objects and not each.within and each.object.label not in planned
+        if each.object.label not in objects and each.object.label not in planned
+        and (not each.within or each.object.kind == "publication table")
         # A part of what is in the plan.
         and f"column {each.object.attributes.get('owned_by')}" not in planned
     }  # fmt: skip

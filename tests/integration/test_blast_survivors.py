@@ -197,6 +197,8 @@ def test_what_losing_a_policy_means_is_told_and_true(application: TestDatabase) 
         " USING (id IN (SELECT c.id FROM public.sponsor_connections c WHERE c.id = 1));"
         "CREATE POLICY off ON public.user_virtue_stage_memos FOR INSERT TO anon"
         " WITH CHECK (id IN (SELECT id FROM public.sponsor_visible_memos));"
+        "CREATE POLICY also ON public.sponsor_feedback FOR SELECT TO authenticated"
+        " USING (connection_id IN (SELECT id FROM public.sponsor_connections));"
         "CREATE TABLE public.plain (id int);"
         "CREATE POLICY idle ON public.plain USING (id IN (SELECT id FROM public.sponsor_visible_memos))"
     )
@@ -211,6 +213,8 @@ def test_what_losing_a_policy_means_is_told_and_true(application: TestDatabase) 
         "The last permissive policy of its kind: authenticated can read or write no row of public.sponsor_feedback any"
         " more."
     )
+    # The other one goes, too.
+    assert details["also on public.sponsor_feedback"].startswith("The last permissive policy")
     assert details["idle on public.plain"].startswith("Row level security is off for public.plain")
 
     def seen(cursor: Any, table: str) -> int:

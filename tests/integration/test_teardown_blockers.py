@@ -384,7 +384,11 @@ def test_what_the_role_may_not_do(application: TestDatabase, case: str) -> None:
 
 def test_a_member_of_the_owner_may_do_what_the_owner_may(application: TestDatabase) -> None:
     application.query("ALTER TABLE public.sponsor_visible_memos OWNER TO auth_admin", user="postgres")
-    application.query("GRANT CREATE ON SCHEMA public TO auth_admin; GRANT auth_admin TO operator", user="postgres")
+    application.query(
+        "GRANT CREATE ON SCHEMA public TO auth_admin; GRANT auth_admin TO operator;"
+        "GRANT SELECT ON public.sponsor_connections TO auth_admin WITH GRANT OPTION; SET ROLE auth_admin;"
+        "GRANT SELECT ON public.sponsor_connections TO anon", user="postgres",
+    )  # fmt: skip
     try:
         assert blockers(application) == {}
     finally:

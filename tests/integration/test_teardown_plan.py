@@ -226,6 +226,12 @@ def test_partitions_go_with_their_table(database: TestDatabase) -> None:
         ("public.parted_2", False, "public.parted", 3),
     ]  # fmt: skip
     assert plan["rows"] == {"total": 5, "exact": True}
+    database.query("ANALYZE public.parted_1")
+    estimated = plan_of(database, {"tables": ["parted"]}, count_rows=False)["plan"]
+    # One that nobody knows makes the whole unknown.
+    assert [(each["rows"], each["rows_are"]) for each in estimated["objects"]] == [
+        (None, "unknown"), (2, "estimated"), (None, "unknown"),
+    ]  # fmt: skip
     named = plan_of(database, {"tables": ["parted", "parted_1", "parted_2"]})["plan"]
     assert [each["name"] for each in named["objects"]] == [each["name"] for each in plan["objects"]]
 
