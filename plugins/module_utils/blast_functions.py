@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_closure import Closure, read_closure
+from ansible_collections.pgops.rollback.plugins.module_utils.defaults_by_name import read_defaults_by_name
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, POSSIBLE, Dependent
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bodies import Gone, mentions, path_of
@@ -93,7 +94,8 @@ def broken_functions(
     functions = [each for each in read_functions(cursor) if not (drop and each.oid in gone_functions)]
     faults = _Search(cursor, functions, gone_relations, gone_functions).run(gone)
     surviving = [each for each in faults if each.function.oid not in gone_functions]
-    return [*_functions(cursor, surviving), *_callers(cursor, faults, targets, closure if drop else Closure())]
+    callers = _callers(cursor, faults, targets, closure if drop else Closure())
+    return [*_functions(cursor, surviving), *callers, *_defaults(cursor, gone_relations, gone)]
 
 
 class _Search:
@@ -195,6 +197,24 @@ def _callers(cursor: Any, faults: list[_Fault], targets: Targets, closure: Closu
                 definition=each.definition or "", uses=tuple(calls),
             )  # fmt: skip
     return list(found.values())
+
+
+def _defaults(cursor: Any, relations: set[int], gone: list[Gone]) -> list[Dependent]:
+    """Defaults that look a sequence up by its name, of which the catalogs know nothing."""
+    labels = {each.named.parts: each.label for each in gone if each.named.what == RELATION_NAME}
+    names = {parts[-1:]: label for parts, label in labels.items()}
+    found = []
+    for each in read_defaults_by_name(cursor):
+        label = labels.get(each.sequence) or names.get(each.sequence)
+        if label is None or each.table_oid in relations:
+            continue
+        effect = BREAKS if each.sequence in labels else POSSIBLE
+        found.append(Dependent(
+            "default", each.column, each.table, effect, each.owner,
+            f"It looks up {label} by name: rows of {each.table} that bring no value for it fail.",
+            definition=each.expression, uses=(label,),
+        ))  # fmt: skip
+    return found
 
 
 def _called(objects: dict[Any, set[Any]], address: Any, chosen: dict[int, str]) -> list[str]:

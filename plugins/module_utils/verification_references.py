@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.defaults_by_name import read_defaults_by_name
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.verification import (
     FAILED,
@@ -22,7 +22,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification import
     Context,
     Finding,
     Outcome,
-    user_objects,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_bodies import (
     FUNCTION_NAME,
@@ -65,17 +64,7 @@ WHERE d.refclassid = 'pg_catalog.pg_proc'::regclass AND d.refobjid = ANY (%s::oi
   AND d.classid <> 'pg_catalog.pg_trigger'::regclass AND d.deptype = 'n'
 GROUP BY 1, 2 ORDER BY 2
 """
-# By the OIDs of pg_proc.dat: nextval 1574, text to regclass 1079. Only what says both is taken apart.
-_DEFAULTS_BY_NAME = f"""
-SELECT n.nspname, c.relname, a.attname, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
-FROM pg_catalog.pg_attrdef d
-JOIN pg_catalog.pg_class c ON c.oid = d.adrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-WHERE pg_catalog.strpos(d.adbin::text, ':funcid 1574 ') > 0 AND pg_catalog.strpos(d.adbin::text, ':funcid 1079 ') > 0
-  AND {user_objects("pg_class", "c.oid")}
-"""  # noqa: S608
 _NO_PRIVILEGE = "42501"
-_NEXTVAL_BY_NAME = re.compile(r"nextval\(\('((?:[^']|'')+)'::text\)::regclass\)")
 _MISSING_NAME = re.compile(r'"([^"]+)"|function ([^\s(]+)\(')
 
 
@@ -196,16 +185,10 @@ class _Search:
 
     def _defaults(self) -> None:
         """Defaults that look their sequence up by name, which the catalogs let go."""
-        self._cursor.execute(_DEFAULTS_BY_NAME)
-        for schema, table, column, expression in self._cursor.fetchall():
-            for literal in _NEXTVAL_BY_NAME.findall(expression):
-                try:
-                    parts = parse_name(literal.replace("''", "'"), "sequence")
-                except RollbackError:
-                    continue
-                if not self._sequence_there(parts):
-                    column_name = quote_name(schema, table, column)
-                    self._outcome.findings.append(Finding(column_name, f"its default draws from {quote_name(*parts)}"))
+        for default in read_defaults_by_name(self._cursor):
+            if not self._sequence_there(default.sequence):
+                problem = f"its default draws from {quote_name(*default.sequence)}"
+                self._outcome.findings.append(Finding(default.column, problem))
 
     def _sequence_there(self, parts: tuple[str, ...]) -> bool:
         *schema, name = parts

@@ -135,6 +135,26 @@ def test_the_plan_tells_what_fails_with_them(functions: TestDatabase) -> None:
         assert {kind: error_of(cursor, statement) for kind, statement in tries.items()} == dict.fromkeys(tries, "42P01")
 
 
+def test_defaults_that_look_their_sequence_up_are_told(application: TestDatabase) -> None:
+    application.query(
+        "ALTER TABLE public.virtues ADD n bigint, ALTER n SET DEFAULT"
+        " nextval('public.sponsor_visible_memos_id_seq'::text), ADD m bigint, ALTER m SET DEFAULT"
+        " nextval('sponsor_visible_memos_id_seq'::text), ADD other bigint,"
+        " ALTER other SET DEFAULT nextval('public.virtues_id_seq'::text)"
+    )
+    connection = application.connect()
+    for mode in ("drop", "quarantine"):
+        targets, radius = read_radius(connection, COACHING, mode)
+        told = {each.name: each.effect for each in radius.dependents if each.kind == "default"}
+        assert told == {"public.virtues.n": BREAKS, "public.virtues.m": POSSIBLE}
+        deed = drop_statements([{"kind": each.kind, "name": each.name} for each in targets.objects])
+        with rolled_back(connection) as cursor:
+            cursor.execute(deed if mode == "drop" else quarantine(targets))
+            assert error_of(cursor, "INSERT INTO public.virtues (name, m) VALUES ('a', 1)") == "42P01"
+            assert error_of(cursor, "INSERT INTO public.virtues (name, n) VALUES ('a', 1)") == "42P01"
+            assert error_of(cursor, "INSERT INTO public.virtues (name, n, m) VALUES ('a', 1, 1)") == ""
+
+
 def quarantine(targets: Any) -> str:
     """As the trial did it: the grants stay, and nobody may use the schema."""
     statements = ["CREATE SCHEMA quarantined"]
