@@ -16,7 +16,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.blast_closure impor
 from ansible_collections.pgops.rollback.plugins.module_utils.defaults_by_name import read_defaults_by_name
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, POSSIBLE, Dependent
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bodies import Gone, mentions, path_of
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bodies import Gone, Wanted, mentions, path_of
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_bodies import (
     FUNCTION_NAME,
@@ -110,7 +110,7 @@ class _Search:
     def run(self, gone: list[Gone]) -> list[_Fault]:
         faults: dict[int, _Fault] = {}
         while gone:
-            known = self._with_namesakes(gone)
+            known = Wanted(self._with_namesakes(gone))
             gone = []
             for function in self._functions:
                 if function.oid in faults:

@@ -32,6 +32,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification_bodies
 #: Languages whose text is SQL.
 _SQL = ("sql", "plpgsql")
 
+_WORD = re.compile(r"[\w$]+")
+
 
 @dataclass(frozen=True)
 class Gone:
@@ -71,24 +73,47 @@ def path_of(setting: str | None) -> tuple[str, ...] | None:
     return tuple(found)
 
 
-def mentions(body: str, language: str, path: tuple[str, ...] | None, gone: list[Gone]) -> list[Mention]:
+class Wanted:
+    """What is looked for, arranged so that a body that names nothing of it is soon done with: most do not."""
+
+    def __init__(self, gone: list[Gone]) -> None:
+        self._by_word: dict[str, list[Gone]] = {}
+        self._odd: list[tuple[str, Gone]] = []
+        for each in gone:
+            name = each.name.lower()
+            if _WORD.fullmatch(name):
+                self._by_word.setdefault(name, []).append(each)
+            else:
+                self._odd.append((name.replace('"', '""'), each))
+
+    def in_text(self, body: str) -> list[Gone]:
+        """Those whose name is anywhere in the body, a comment or a part of another name not excepted."""
+        lower = body.lower()
+        found = [each for word in self._by_word.keys() & set(_WORD.findall(lower)) for each in self._by_word[word]]
+        return found + [each for name, each in self._odd if name in lower]
+
+
+def mentions(body: str, language: str, path: tuple[str, ...] | None, wanted: Wanted) -> list[Mention]:
     """The first mention of each, the certain ones before the others.
 
     :param path: from path_of().
     """
-    # Most bodies name nothing of it, and need not be taken apart.
-    lower = body.lower()
-    gone = [each for each in gone if each.name.lower().replace('"', '""') in lower]
+    gone = wanted.in_text(body)
+    if gone and language in _SQL:
+        words = tokens(body)
+        texts = {word.text for word in words if word.kind != LITERAL}
+        literals = "\n".join(word.text for word in words if word.kind == LITERAL).lower()
+        # Not those that only a comment names.
+        gone = [each for each in gone if each.name in texts or each.name.lower().replace('"', '""') in literals]
     if not gone:
         return []
     if language not in _SQL:
         found = [mention for each in gone for mention in _words(body, each)]
     else:
-        words = tokens(body)
         in_place, own = names_in(body)
         found = [mention for each in gone for mention in _mentions(words, in_place, path, each, each.name in own)]
         names = {each.name for each in gone} | {".".join(each.named.parts) for each in gone}
-        if minds(body, names):
+        if found and minds(body, names):
             found = [replace(mention, certain=False) for mention in found]
     best: dict[Named, Mention] = {}
     for mention in found:
@@ -157,7 +182,7 @@ def _may_name(words: list[Token], place: int) -> bool:
 
 def _in_literal(literal: Token, gone: Gone) -> Iterator[Mention]:
     """In a text that may be executed, or may be looked up as a name."""
-    if gone.name not in literal.text and gone.name not in literal.text.lower():
+    if gone.name.lower().replace('"', '""') not in literal.text.lower():
         return
     inner = tokens(literal.text)
     for place, word in enumerate(inner):

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bodies import Gone, Mention, mentions, path_of
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bodies import (
+    Gone,
+    Mention,
+    Wanted,
+    mentions,
+    path_of,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_bodies import (
     FUNCTION_NAME,
     RELATION_NAME,
@@ -22,7 +28,7 @@ TOTAL = Gone(Named(("public", "total"), FUNCTION_NAME), "function public.total(i
 
 
 def found(body: str, gone: Gone = ORDERS, language: str = "plpgsql", path: str | None = None) -> tuple[str, int] | None:
-    every: list[Mention] = mentions(body, language, path_of(path), [gone])
+    every: list[Mention] = mentions(body, language, path_of(path), Wanted([gone]))
     assert len(every) <= 1
     return (("certain" if every[0].certain else "possible"), every[0].line) if every else None
 
