@@ -36,6 +36,10 @@ MODES = (QUARANTINE, DROP)
 #: Of a relation that goes as a whole these are not told one by one.
 _TOLD_WITH_THE_WHOLE = ("column", "attribute", "default")
 
+#: On a table, and no part of it: the one belongs to a publication, which survives, and the other has an owner and a
+#: schema of its own.
+_NO_PARTS = ("publication table", "statistics")
+
 
 @dataclass
 class BlastRadius:
@@ -76,9 +80,7 @@ def read_blast_radius(cursor: Any, server: ServerInfo, targets: Targets, mode: s
 
 
 def reached_elsewhere(closure: Closure, targets: Targets) -> list[Described]:
-    """What of the closure is neither an object of the manifest nor a part of one. A publication's table is a part of
-    the publication, which survives.
-    """
+    """What of the closure is neither an object of the manifest nor a part of one."""
     relations, routines = set(targets.relations), {each.oid for each in targets.routines}
     whole = closure.whole("pg_class")
     columns = {each.name for each in closure.described.values() if each.kind == "column"}
@@ -88,7 +90,7 @@ def reached_elsewhere(closure: Closure, targets: Targets) -> list[Described]:
         if not each.kind or (catalog == "pg_class" and oid in relations) or (catalog == "pg_proc" and oid in routines):
             return False
         if each.on_oid in relations:
-            return each.kind == "publication table"
+            return each.kind in _NO_PARTS
         if each.kind in _TOLD_WITH_THE_WHOLE and each.on_oid in whole:
             return False
         return not (each.kind == "default" and each.name in columns)

@@ -127,7 +127,7 @@ def make_plan(connection: Any, server: ServerInfo, request: PlanRequest) -> dict
     of_backup, warnings = backup_blockers(backup, request.require_backup, request.drop)
     blockers += [*of_backup, *provenance_blockers(request.provenance, targets)]
     warnings += [*provenance_warnings(request.provenance, targets), *_warnings(server, targets, radius, request)]
-    dependents, survivors = _apart(radius.dependents)
+    dependents, survivors = _apart(radius.dependents, targets)
     plan = {
         "token": "",
         "mode": request.mode,
@@ -218,9 +218,10 @@ def _require_fit(cursor: Any, server: ServerInfo, provenance: Provenance) -> Non
     provenance.require_fit(Snapshot(server.database, identifier, server.version_num, server.user, "", objects={}))
 
 
-def _apart(dependents: list[Dependent]) -> tuple[list[Dependent], list[Dependent]]:
+def _apart(dependents: list[Dependent], targets: Targets) -> tuple[list[Dependent], list[Dependent]]:
     """What goes as a whole, with its parts, and what happens on objects that survive."""
     wholes = {each.name for each in dependents if each.effect == DROPPED and not each.on}
+    wholes |= {each.name for each in targets.tables}
 
     def goes(each: Dependent) -> bool:
         return each.effect == DROPPED and (not each.on or each.on in wholes)

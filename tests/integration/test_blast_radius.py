@@ -187,8 +187,8 @@ SHAPES: dict[str, tuple[str, list[str]]] = {
     "policies through views and functions": (
         "CREATE VIEW active AS SELECT * FROM sponsor_connections; ALTER TABLE virtues ENABLE ROW LEVEL SECURITY;"
         "CREATE POLICY narrow ON virtues AS RESTRICTIVE USING (EXISTS (SELECT FROM active a WHERE a.id = virtues.id));"
-        "CREATE POLICY calls ON virtues FOR UPDATE USING (get_unread_memo_count(auth.uid(), auth.uid()) > 0)",
-        ["policy narrow on public.virtues", "policy calls on public.virtues", "view public.active"],
+        "CREATE POLICY asks ON virtues FOR UPDATE USING (get_unread_memo_count(auth.uid(), auth.uid()) > 0)",
+        ["policy narrow on public.virtues", "policy asks on public.virtues", "view public.active"],
     ),
 }  # fmt: skip
 
@@ -304,3 +304,39 @@ def test_the_plan_of_other_manifests_is_what_the_drop_takes(application: TestDat
     difference = really_dropped(connection, [{"kind": each.kind, "name": each.name} for each in targets.objects])
     assert disagreements(targets, radius, difference) == []
     assert set(expected) - {each.label for each in radius.dropped} == set()
+
+
+_EVERY_OBJECT = """
+SELECT 'tables', format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_|^information_schema$'
+UNION ALL
+SELECT 'sequences', format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'S' AND n.nspname !~ '^pg_' AND NOT EXISTS (
+    SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i')
+UNION ALL
+SELECT 'functions', format('%I.%I(%s)', n.nspname, p.proname, array_to_string(ARRAY (
+           SELECT format_type(t, NULL) FROM unnest(p.proargtypes::oid[]) t), ', '))
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname !~ '^pg_|^information_schema$'
+ORDER BY 1, 2
+"""
+
+
+def test_whatever_is_dropped_alone_takes_what_the_plan_says(application: TestDatabase) -> None:
+    """All shapes in one database, and each of its tables, sequences and functions torn down by itself."""
+    connection = application.superuser()
+    with connection.cursor() as cursor:
+        for number, shape in enumerate(SHAPES):
+            cursor.execute(f"CREATE SCHEMA shape_{number}; SET search_path = shape_{number}, public")
+            cursor.execute(f"{BEFOREHAND.get(shape, 'SELECT 1')}; {SHAPES[shape][0]}")
+        cursor.execute("SET search_path = pg_catalog")
+        cursor.execute(_EVERY_OBJECT)
+        objects = cursor.fetchall()
+    wrong = {}
+    for section, name in objects:
+        targets, radius = read_radius(connection, {section: [name]})
+        difference = really_dropped(connection, [{"kind": each.kind, "name": each.name} for each in targets.objects])
+        found = disagreements(targets, radius, difference)
+        if found:
+            wrong[name] = found
+    assert wrong == {}
+    assert len(objects) > 50
