@@ -11,12 +11,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS, pg_errors, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import server_message
-from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import SequenceCatalog, read_catalog
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import (
+    Sequence,
+    SequenceCatalog,
+    read_catalog,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state import Assessment
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_values import read_assessments
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_comparison import (
     Comparison,
     compare_with_baseline,
@@ -108,12 +116,32 @@ class Context:
         return read_catalog(self.connections)
 
     @cached_property
+    def assessments(self) -> list[tuple[Sequence, Assessment]]:
+        """Each sequence that belongs to no extension, and how it stands."""
+        found = [each for each in self.sequences.sequences if not each.extension_member]
+        return list(zip(found, read_assessments(self.connections, found), strict=True))
+
+    @cached_property
+    def baseline(self) -> Baseline | None:
+        """Of the options.
+
+        :raises RollbackError: of read_baseline().
+        """
+        path = self.options.get("baseline")
+        return read_baseline(Path(path)) if path else None
+
+    @cached_property
     def comparison(self) -> Comparison:
-        """With the baseline of the options."""
+        """With the baseline; only for checks that are not made without one."""
+        if self.baseline is None:
+            raise ValueError("a check that needs a baseline was made without one")
         explained = frozenset(self.options["explained"])
-        return compare_with_baseline(
-            self.connections.first, self.options["baseline"], explained, self.options["count_rows"]
-        )
+        return compare_with_baseline(self.connections.first, self.baseline, explained, self.options["count_rows"])
+
+    def already(self, kind: str, name: str, **attributes: Any) -> bool:
+        """Whether the baseline has this object with these attributes, so that it is not the rollback's doing."""
+        known = self.baseline.snapshot.objects.get((kind, name)) if self.baseline else None
+        return known is not None and all(known.attributes.get(key) == value for key, value in attributes.items())
 
     @contextmanager
     def reading(self) -> Iterator[Any]:

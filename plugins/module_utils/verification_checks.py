@@ -26,6 +26,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification_baseli
     catalog_details,
     catalog_kept,
     grants_kept,
+    missing_baseline,
     orphans_without_key,
     row_counts,
     row_security_kept,
@@ -44,6 +45,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification_pairs 
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_references import references
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_sequences import (
     keys_without_default,
+    sequence_limits,
     sequences,
 )
 
@@ -52,6 +54,7 @@ CHECKS = (
     CheckKind("gone", "Nothing left of what was rolled back", MAJOR, "immediate", gone, "gone"),
     CheckKind("references", "Functions and triggers that refer to something gone", MAJOR, "immediate", references),
     CheckKind("sequences", "Sequences ahead of their data", CRITICAL, "immediate", sequences),
+    CheckKind("sequence_limits", "Sequences with values left", CRITICAL, "immediate", sequence_limits),
     CheckKind("keys_without_default", "Keys with a default or identity", CRITICAL, "immediate", keys_without_default),
     CheckKind("constraints", "Constraints validated", MAJOR, "immediate", constraints),
     CheckKind("orphans", "Rows behind foreign keys that are not valid", MAJOR, "immediate", orphans),
@@ -86,7 +89,7 @@ def run_checks(context: Context, stage: str) -> tuple[list[CheckResult], list[st
         makes nothing incomplete.
     :raises RollbackError: ``manifest_invalid``, ``endpoint_invalid``.
     """
-    kinds = [*CHECKS, *(kind for listed in LISTS.values() for kind in listed(context))]
+    kinds = [*missing_baseline(context), *CHECKS, *(kind for listed in LISTS.values() for kind in listed(context))]
     due = [kind for kind in kinds if STAGES.index(kind.stage) <= STAGES.index(stage)]
     asked = [kind for kind in due if not kind.option or context.options.get(kind.option)]
     results = [run_check(kind, context) for kind in asked]
