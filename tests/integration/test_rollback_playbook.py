@@ -96,10 +96,12 @@ def test_without_tags_what_is_wrong_is_found_and_the_next_command_named(behind: 
     assert steps(written)["verify"] == "failed"
     (advice,) = (step["details"] for step in written["steps"] if step["name"] == "advise")
     assert advice["recommendation"] == "sequence_reset"
-    command = "ansible-playbook rollback.yml --tags sequence --limit db1"
-    assert (advice["next_command"], f"Next: Run: {command}" in done.stdout) == (command, True)
+    command = f"ansible-playbook -i {directory}/inventory.yml pgops.rollback.rollback --tags sequence --limit db1"
+    assert (advice["next_command"], f"  Next: Run:\n  {command}\n" in done.stdout) == (command, True)
+    markdown = (directory / "artifacts/db1/latest/report.md").read_text(encoding="utf-8")
+    assert f"\n    {command}\n" in markdown
 
-    assert rollback(directory, *command.split()[2:]).returncode == 0
+    assert rollback(directory, *command.split()[4:]).returncode == 0
     assert rollback(directory, "--tags", "verify").returncode == 0
     assert steps(report(directory, "db1")) == {"preflight": "ok", "verify": "ok"}
 
