@@ -106,6 +106,16 @@ def test_without_tags_what_is_wrong_is_found_and_the_next_command_named(behind: 
     assert steps(report(directory, "db1")) == {"preflight": "ok", "verify": "ok"}
 
 
+def test_switches_given_on_the_command_line_are_texts(behind: TestDatabase, directory: Path) -> None:
+    assert rollback(directory, "--tags", "sequence").returncode == 0
+    (directory / "manifest.yml").write_text("tables: [public.orders]\n", encoding="utf-8")
+    options = ["-e", "rollback_manifest=manifest.yml", "-e", "post_rollback_verification_follow_up=false"]
+    for expected, switch in ((0, "false"), (2, "true")):
+        switched = f"post_rollback_verification_expect_gone={switch}"
+        done = rollback(directory, "--tags", "verify", *options, "-e", switched)
+        assert done.returncode == expected, output(done)
+
+
 def test_advice_while_the_database_is_down(directory: Path, tmp_path: Path) -> None:
     """That it does not answer is evidence."""
     inventory(directory, {"db1": {"rollback_login_host": str(tmp_path / "nowhere"), "rollback_login_db": "app"}})
