@@ -88,10 +88,12 @@ options:
         elements: int
         default: [200]
       body:
-        description: Regular expression that is looked for in the first mebibyte of the answer.
+        description:
+          - Regular expression that is looked for in the first 64 KiB of the answer.
+          - One that cannot be decided within O(endpoints[].timeout) counts as not found.
         type: str
       timeout:
-        description: Seconds that one try may take in all.
+        description: Seconds that one try may take in all, reading and searching the answer included.
         type: float
         default: 5.0
       retries:
