@@ -16,18 +16,14 @@ from functools import cached_property
 
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
-
-WORD, QUOTED, LITERAL, OTHER = "word", "quoted", "literal", "other"
-
-_TOKEN = re.compile(
-    r"""(?P<blank>\s+|--[^\n]*|/\*.*?\*/)
-      | (?P<literal>[eE]'(?:[^'\\]|\\.|'')*'|(?:[uU]&|[bBxXnN])?'(?:[^']|'')*'
-                   |\$(?P<tag>[A-Za-z_]\w*)?\$.*?\$(?(tag)(?P=tag))\$)
-      | (?P<quoted>"(?:[^"]|"")+")
-      | (?P<word>[^\W\d][\w$]*)
-      | (?P<other>\$?\d[\w.]*|.)""",
-    re.DOTALL | re.VERBOSE,
-)  # fmt: skip
+from ansible_collections.pgops.rollback.plugins.module_utils.sql_tokens import (
+    LITERAL,
+    OTHER,
+    QUOTED,
+    WORD,
+    Token,
+    tokens,
+)
 
 #: What a function creates, in its text or in a literal that it executes: no other function's use of it is a fault.
 _CREATED = re.compile(
@@ -60,14 +56,6 @@ _NOT_A_CALL = {
 }  # fmt: skip
 _SEQUENCE_CALLS = {"nextval", "currval", "setval"}
 RELATION_NAME, FUNCTION_NAME = "relation", "function"
-
-
-@dataclass(frozen=True)
-class Token:
-    """:ivar text: of a word in lower case, of a quoted name and a literal without the quotes."""
-
-    kind: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -126,23 +114,6 @@ class KnownNames:
         """By which literals a body would find out whether it is there."""
         schema = {named.parts[0]} - self.schemas if len(named.parts) == 2 else set()
         return {named.parts[-1], ".".join(named.parts)} | schema
-
-
-def tokens(body: str) -> list[Token]:
-    found = []
-    for match in _TOKEN.finditer(body):
-        kind, text = OTHER, match.group()
-        if match["blank"] is not None:
-            continue
-        if match["literal"] is not None:
-            border = "$" + (match["tag"] or "") + "$" if text[0] == "$" else "'"
-            kind, text = LITERAL, text.partition(border)[2].removesuffix(border)
-        elif match["quoted"] is not None:
-            kind, text = QUOTED, text[1:-1].replace('""', '"')
-        elif match["word"] is not None:
-            kind, text = WORD, text.lower()
-        found.append(Token(kind, text))
-    return found
 
 
 def created(body: str) -> set[str]:

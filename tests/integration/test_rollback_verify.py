@@ -108,6 +108,7 @@ DECLARE
 BEGIN
     -- FROM gone_comment; /* JOIN */
     /* INSERT INTO gone_comment VALUES (1) */
+    /* in /* FROM gone_nested */ JOIN gone_nested */
     CREATE TEMP TABLE IF NOT EXISTS working (id int);
     INSERT INTO working SELECT 1;
     WITH first AS (SELECT 1 AS id), second (id) AS MATERIALIZED (SELECT id FROM first), "Third" AS NOT MATERIALIZED
