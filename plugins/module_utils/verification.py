@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS, pg_errors, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import SequenceCatalog, read_catalog
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_comparison import (
     Comparison,
@@ -38,6 +40,9 @@ _LOCK_TIMEOUT = 500
 UNCHECKED: tuple[type[Exception], ...] = (
     (pg_errors.InsufficientPrivilege, pg_errors.LockNotAvailable, pg_errors.QueryCanceled) if pg_errors else ()
 )
+
+#: Codes of what kept the catalogs from being read, where nothing is wrong with what was asked for.
+UNREAD = ("lock_timeout", "statement_timeout", "catalog_changed", "privilege_missing", "object_unknown")
 
 #: How many findings a message names; ``objects`` has them all.
 _NAMED = 3
@@ -108,12 +113,36 @@ class Context:
         return read_catalog(self.connections)
 
     @cached_property
+    def baseline(self) -> Baseline:
+        """Of the options, which have to have one.
+
+        :raises RollbackError: of read_baseline().
+        """
+        return read_baseline(Path(self.options["baseline"]))
+
+    @property
     def comparison(self) -> Comparison:
-        """With the baseline of the options."""
+        """With the baseline.
+
+        :raises RollbackError: of compare_with_baseline(), and of the baseline.
+        :raises psycopg2.Error: what else the database reports.
+        """
+        if isinstance(self._compared, Exception):
+            raise self._compared
+        return self._compared
+
+    @cached_property
+    def _compared(self) -> Comparison | Exception:
+        """An error is kept, too: each of the checks would wait for the same lock anew."""
         explained = frozenset(self.options["explained"])
-        return compare_with_baseline(
-            self.connections.first, self.options["baseline"], explained, self.options["count_rows"]
-        )
+        try:
+            return compare_with_baseline(
+                self.connections.first, self.baseline, explained, self.options["count_rows"]
+            )
+        except RollbackError as error:
+            return error
+        except DATABASE_ERRORS as error:
+            return error
 
     @contextmanager
     def reading(self) -> Iterator[Any]:
@@ -155,12 +184,16 @@ class CheckKind:
 def run_check(kind: CheckKind, context: Context) -> CheckResult:
     """What the database does not let a check look at, or reports meanwhile, makes it ``skipped``.
 
-    :raises RollbackError: for options that make no sense.
+    :raises RollbackError: for options that make no sense, a baseline that is of no use among them.
     """
     begun = time.monotonic()
     try:
         outcome = kind.function(context)
     except DATABASE_ERRORS as error:
+        outcome = Outcome("", "", "", unchecked=[why(error)])
+    except RollbackError as error:
+        if error.code not in UNREAD:
+            raise
         outcome = Outcome("", "", "", unchecked=[why(error)])
     # The worst come first: a message may name only a few.
     outcome.findings.sort(key=lambda finding: finding.status != FAILED)
@@ -173,6 +206,8 @@ def run_check(kind: CheckKind, context: Context) -> CheckResult:
 
 def why(error: Exception) -> str:
     """Why something could not be checked, without a full stop."""
+    if isinstance(error, RollbackError):
+        return error.message.rstrip(".")
     if isinstance(error, pg_errors.LockNotAvailable):
         return "another session has it locked"
     if isinstance(error, pg_errors.QueryCanceled):

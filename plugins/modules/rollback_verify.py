@@ -219,12 +219,10 @@ code:
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgops.rollback.plugins.module_utils.baseline import read_baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
@@ -270,13 +268,13 @@ def rollback_verify(connections: Connections, _server: ServerInfo, module: Ansib
     timeout = parse_duration(module.params["statement_timeout"], "statement_timeout")
     options = dict(module.params)
     options["baseline"] = options["baseline"] or next(filter(os.path.exists, options["baseline_candidates"]), None)
-    if options["baseline"] and not options["activity_before"]:
-        options["activity_before"] = read_baseline(Path(options["baseline"])).activity
     context = Context(connections, options, max(1, int(timeout.total_seconds() * 1000)))
+    if options["baseline"] and not options["activity_before"]:
+        options["activity_before"] = context.baseline.activity
     results, not_configured = run_checks(context, options["stage"])
     step = as_step(results, not_configured)
     if options["baseline"]:
-        baseline = context.comparison.baseline
+        baseline = context.baseline
         step["details"]["baseline"] = {
             "migration": baseline.migration, "moment": baseline.moment, "taken_at": baseline.taken_at,
             "operator": baseline.operator,
