@@ -42,7 +42,7 @@ UNCHECKED: tuple[type[Exception], ...] = (
 )
 
 #: Codes of what kept the catalogs from being read, where nothing is wrong with what was asked for.
-UNREAD = ("lock_timeout", "statement_timeout", "catalog_changed", "privilege_missing", "object_unknown")
+_UNREAD = ("lock_timeout", "statement_timeout", "catalog_changed", "privilege_missing", "object_unknown")
 
 #: How many findings a message names; ``objects`` has them all.
 _NAMED = 3
@@ -98,6 +98,10 @@ class CheckResult:
         return asdict(self)
 
 
+class UnreadError(Exception):
+    """The catalogs could not be read, and nothing is wrong with what was asked for; why, without a full stop."""
+
+
 @dataclass(frozen=True)
 class Context:
     """:ivar options: of the module.
@@ -124,8 +128,8 @@ class Context:
     def comparison(self) -> Comparison:
         """With the baseline.
 
-        :raises RollbackError: of compare_with_baseline(), and of the baseline.
-        :raises psycopg2.Error: what else the database reports.
+        :raises UnreadError: when the catalogs could not be read.
+        :raises RollbackError: when the baseline is of no use.
         """
         if isinstance(self._compared, Exception):
             raise self._compared
@@ -140,9 +144,9 @@ class Context:
                 self.connections.first, self.baseline, explained, self.options["count_rows"]
             )
         except RollbackError as error:
-            return error
+            return UnreadError(error.message.rstrip(".")) if error.code in _UNREAD else error
         except DATABASE_ERRORS as error:
-            return error
+            return UnreadError(why(error))
 
     @contextmanager
     def reading(self) -> Iterator[Any]:
@@ -191,10 +195,8 @@ def run_check(kind: CheckKind, context: Context) -> CheckResult:
         outcome = kind.function(context)
     except DATABASE_ERRORS as error:
         outcome = Outcome("", "", "", unchecked=[why(error)])
-    except RollbackError as error:
-        if error.code not in UNREAD:
-            raise
-        outcome = Outcome("", "", "", unchecked=[why(error)])
+    except UnreadError as error:
+        outcome = Outcome("", "", "", unchecked=[str(error)])
     # The worst come first: a message may name only a few.
     outcome.findings.sort(key=lambda finding: finding.status != FAILED)
     status, message = _judged(outcome)
@@ -206,8 +208,6 @@ def run_check(kind: CheckKind, context: Context) -> CheckResult:
 
 def why(error: Exception) -> str:
     """Why something could not be checked, without a full stop."""
-    if isinstance(error, RollbackError):
-        return error.message.rstrip(".")
     if isinstance(error, pg_errors.LockNotAvailable):
         return "another session has it locked"
     if isinstance(error, pg_errors.QueryCanceled):

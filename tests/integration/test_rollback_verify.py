@@ -362,7 +362,7 @@ def test_what_plpgsql_check_tells(database: TestDatabase) -> None:
 #: Only a list of what is gone tells that these name any of it.
 MENTIONS = [
     "BEGIN EXECUTE 'DELETE FROM public.going WHERE id = 1'; END",
-    "BEGIN PERFORM going_function(1); END",
+    "BEGIN EXECUTE 'SELECT going_function(1)'; END",
     "BEGIN PERFORM x FROM staying s WHERE (SELECT public.going.id) = 1; END",
 ]
 
