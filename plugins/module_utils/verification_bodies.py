@@ -91,6 +91,11 @@ def sets_path(body: str) -> bool:
     return bool(_SETS_PATH.search(body))
 
 
+def may_name(lower_body: str, name: str) -> bool:
+    """What takes no time for many names and long bodies."""
+    return name.replace('"', '""').lower() in lower_body
+
+
 def missing(body: str, known: KnownNames) -> list[Named]:
     """What the body names and the database lacks; empty when it minds what is missing itself."""
     if _HANDLES_MISSING.search(body):
@@ -99,13 +104,16 @@ def missing(body: str, known: KnownNames) -> list[Named]:
     reading.read()
     # Whoever writes the plain name of it in a literal may look first whether it is there. Where it is known to be gone,
     # there has to be something to look with.
-    lacking = [
+    # What an extension brings along is there with it.
+    lacking = [] if "pg_extension" in reading.words else [
         each for each in reading.named
         if known.lacks(each) and each.parts not in reading.own and not reading.literals & known.looked_for(each)
     ]  # fmt: skip
+    lower_body = body.lower()
     gone = [
         each for each in known.gone
-        if reading.mentions(each, known) and not (reading.looks and reading.literals & known.looked_for(each))
+        if may_name(lower_body, each.parts[-1]) and reading.mentions(each, known)
+        and not (reading.looks and reading.literals & known.looked_for(each))
     ]  # fmt: skip
     whole = {(each.parts[-1:], each.what) for each in gone}
     return [*(each for each in lacking if (each.parts, each.what) not in whole), *gone]
@@ -250,9 +258,9 @@ class Reading:
 
     def _calls_plainly(self, place: int, before: str) -> bool:
         token = self.tokens[place]
-        if token.text in self.cursors:
+        if before not in _BEFORE_CALL or token.text in self.cursors:
             return False
-        return before in _BEFORE_CALL and not (token.kind == WORD and token.text in self.keywords | _PLPGSQL_WORDS)
+        return token.kind == QUOTED or not (token.text in self.keywords or token.text in _PLPGSQL_WORDS)
 
     def _arguments(self, place: int) -> int | None:
         """How many are in the parenthesis that opens here."""

@@ -15,7 +15,7 @@ from collections.abc import Collection, Set
 from dataclasses import dataclass
 
 from ansible_collections.pgops.rollback.plugins.module_utils.sql_tokens import LITERAL, WORD, tokens
-from ansible_collections.pgops.rollback.plugins.module_utils.verification_bodies import Reading
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_bodies import Reading, may_name
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_names import Named
 
 
@@ -36,7 +36,9 @@ class LostColumns:
         :param declared: the names of its arguments.
         :param triggered: schema and name of the tables whose triggers call it.
         """
-        if not self.lost:
+        lower_body = body.lower()
+        lost = [each for each in self.lost if may_name(lower_body, each.parts[2])]
+        if not lost:
             return []
         reading = Reading(tokens(body), self.keywords)
         there = {token.text for token in reading.tokens if reading.is_name_token(token)}
@@ -44,7 +46,7 @@ class LostColumns:
         others = {table for table in self.tables if table[1] in there} | triggered
         variables = declared | _declared(reading)
         return [
-            each for each in self.lost
+            each for each in lost
             if any(_has_words(text, each.parts[1:]) for text in texts)
             or ((each.parts[1] in there or each.parts[:2] in triggered)
                 and not any(each.parts[2] in self.tables.get(table, ()) for table in others)

@@ -199,6 +199,8 @@ class _Search:
                 known = self._known_to(function)
                 if function.oid in self._faults or refusal.code not in UNDEFINED or name in known.passing:
                     continue
+                if refusal.found and minds(function.body, {name}):
+                    continue
                 if any(each.parts[-1] == name and known.misses(each) for each in known.gone):
                     self._faults[function.oid] = (FAILED, refusal.message)
                 elif refusal.code == _NO_RELATION and not self._with_baseline and known.path is not None:

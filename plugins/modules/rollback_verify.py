@@ -112,7 +112,8 @@ options:
   baseline:
     description:
       - File of a baseline (M(pgops.rollback.migration_baseline)). The catalogs have to be as it says, no table may have
-        fewer rows, and no row may be without its parent behind a foreign key that is gone.
+        fewer rows, and no row may be without its parent behind a foreign key that is gone. Functions that name anything
+        it has and the database has not, or has in another schema, are looked for.
       - Gives O(activity_before), too, where that is not set.
     type: path
   baseline_candidates:

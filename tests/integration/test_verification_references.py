@@ -134,6 +134,7 @@ HARMLESS = [
     "BEGIN GRANT SELECT (a), UPDATE (b) ON data TO CURRENT_USER; COMMENT ON FUNCTION no_such(int) IS ''; END",
     "BEGIN PERFORM 1 WHERE given = ANY (ARRAY[1]) AND given IN (1) AND (1, 2) OVERLAPS (3, 4) OR NOT (true); END",
     "BEGIN IF to_regproc('later') IS NOT NULL THEN PERFORM later(1); END IF; END",
+    "BEGIN IF EXISTS (SELECT FROM pg_extension WHERE extname = 'cron') THEN PERFORM schedule(1); END IF; END",
     "BEGIN PERFORM set_config('search_path', 'other', true); PERFORM elsewhere_only(1) FROM t; END",
 ]
 
