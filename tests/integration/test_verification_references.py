@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.support.database import TestDatabase
+from tests.support.database import ROOT, TestDatabase
 from tests.support.modules import run_module
 
 
@@ -150,6 +150,14 @@ def test_what_only_looks_like_a_call_or_a_type(database: TestDatabase, tmp_path:
     make_functions(database, HARMLESS)
     assert found(database) == {}
     assert found(database, baseline=take_baseline(database, tmp_path)) == {}
+
+
+def test_functions_of_many_shapes(database: TestDatabase, tmp_path: Path) -> None:
+    database.query((ROOT / "tests/support/function_shapes.sql").read_text(encoding="utf-8"))
+    assert found(database) == {}
+    baseline = take_baseline(database, tmp_path)
+    database.query("CREATE TABLE unrelated (id int)")
+    assert found(database, baseline=baseline) == {}
 
 
 # Names that are in another schema now -------------------------------------------------------------------------------
