@@ -28,7 +28,7 @@ def holds(pattern: str, text: str, seconds: float) -> bool:
         return pattern in text
     try:
         looked = subprocess.run(
-            [sys.executable, "-I", "-c", _LOOK], input=json.dumps([pattern, text]), capture_output=True, text=True,
+            [sys.executable, "-I", "-S", "-c", _LOOK], input=json.dumps([pattern, text]), capture_output=True, text=True,
             timeout=max(seconds, 0), check=True,
         )  # fmt: skip
     except (subprocess.SubprocessError, OSError) as error:

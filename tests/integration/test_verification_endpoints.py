@@ -125,7 +125,7 @@ def test_what_endpoints_answer(database: TestDatabase, server: Server) -> None:
     where = f"127.0.0.1:{server.server_port}"
     endpoints: list[tuple[dict[str, Any], str]] = [
         ({"url": "/healthy"}, ""),
-        ({"url": "/healthy", "body": '"status": *"ok"'}, ""),
+        ({"url": "/healthy", "body": '"status": *"ok"', "timeout": 5}, ""),
         ({"url": "/healthy", "body": "bad"}, f"{where}/healthy answered without the text that was expected, 1 time"),
         ({"url": "/moved"}, ""),
         ({"url": "/moved", "status": [302]}, ""),
