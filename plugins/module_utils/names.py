@@ -14,6 +14,7 @@ _QUOTED = r'"(?:[^"\x00]|"")+"'
 # Beyond ASCII every character is a letter; said as a range of them it would take 7 ms to compile.
 _PLAIN = r"(?:[A-Za-z_]|[^\x00-\x7f])(?:[A-Za-z0-9_$]|[^\x00-\x7f])*"
 _PART = re.compile(rf"\s*({_QUOTED}|{_PLAIN})\s*(\.|\Z)")
+_BEFORE_ARGUMENTS = re.compile(rf"(?:{_QUOTED}|[^\"(])*")
 _NEEDS_NO_QUOTES = re.compile(r"[a-z_][a-z0-9_$]*\Z")
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -41,6 +42,15 @@ def parse_name(text: str, what: str) -> tuple[str, ...]:
         position = match.end()
         if not separator:
             return tuple(parts)
+
+
+def parse_routine(signature: str) -> tuple[str, ...]:
+    """The parts of the name in ``public.total(bigint)``, which may hold a parenthesis itself where it is quoted.
+
+    :raises RollbackError: ``name_invalid``.
+    """
+    match = _BEFORE_ARGUMENTS.match(signature)
+    return parse_name(match.group() if match else signature, "function")
 
 
 def quote_name(*parts: str) -> str:

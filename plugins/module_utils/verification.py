@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS, pg_errors, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import (
     Sequence,
     SequenceCatalog,
@@ -46,6 +46,9 @@ _LOCK_TIMEOUT = 500
 UNCHECKED: tuple[type[Exception], ...] = (
     (pg_errors.InsufficientPrivilege, pg_errors.LockNotAvailable, pg_errors.QueryCanceled) if pg_errors else ()
 )
+
+#: Codes of what kept the catalogs from being read, where nothing is wrong with what was asked for.
+_UNREAD = ("lock_timeout", "statement_timeout", "catalog_changed", "privilege_missing", "object_unknown")
 
 #: How many findings a message names; ``objects`` has them all.
 _NAMED = 3
@@ -101,6 +104,10 @@ class CheckResult:
         return asdict(self)
 
 
+class UnreadError(Exception):
+    """The catalogs could not be read, and nothing is wrong with what was asked for; why, without a full stop."""
+
+
 @dataclass(frozen=True)
 class Context:
     """:ivar options: of the module.
@@ -130,13 +137,31 @@ class Context:
         path = self.options.get("baseline")
         return read_baseline(Path(path)) if path else None
 
-    @cached_property
+    @property
     def comparison(self) -> Comparison:
-        """With the baseline; only for checks that are not made without one."""
+        """With the baseline.
+
+        :raises UnreadError: when the catalogs could not be read.
+        :raises RollbackError: when the baseline is of no use.
+        """
+        if isinstance(self._compared, Exception):
+            raise self._compared
+        return self._compared
+
+    @cached_property
+    def _compared(self) -> Comparison | Exception:
+        """An error is kept, too: each of the checks would wait for the same lock anew."""
         if self.baseline is None:
             raise ValueError("a check that needs a baseline was made without one")
         explained = frozenset(self.options["explained"])
-        return compare_with_baseline(self.connections.first, self.baseline, explained, self.options["count_rows"])
+        try:
+            return compare_with_baseline(
+                self.connections.first, self.baseline, explained, self.options["count_rows"]
+            )
+        except RollbackError as error:
+            return UnreadError(error.message.rstrip(".")) if error.code in _UNREAD else error
+        except DATABASE_ERRORS as error:
+            return UnreadError(why(error))
 
     def already(self, kind: str, name: str, **attributes: Any) -> bool:
         """Whether the baseline has this object with these attributes, so that it is not the rollback's doing."""
@@ -183,13 +208,15 @@ class CheckKind:
 def run_check(kind: CheckKind, context: Context) -> CheckResult:
     """What the database does not let a check look at, or reports meanwhile, makes it ``skipped``.
 
-    :raises RollbackError: for options that make no sense.
+    :raises RollbackError: for options that make no sense, a baseline that is of no use among them.
     """
     begun = time.monotonic()
     try:
         outcome = kind.function(context)
     except DATABASE_ERRORS as error:
         outcome = Outcome("", "", "", unchecked=[why(error)])
+    except UnreadError as error:
+        outcome = Outcome("", "", "", unchecked=[str(error)])
     # The worst come first: a message may name only a few.
     outcome.findings.sort(key=lambda finding: finding.status != FAILED)
     status, message = _judged(outcome)

@@ -88,10 +88,12 @@ options:
         elements: int
         default: [200]
       body:
-        description: Regular expression that is looked for in the first mebibyte of the answer.
+        description:
+          - Regular expression that is looked for in the first 64 KiB of the answer.
+          - One that cannot be decided within O(endpoints[].timeout) counts as not found.
         type: str
       timeout:
-        description: Seconds that one try may take in all.
+        description: Seconds that one try may take in all, reading and searching the answer included.
         type: float
         default: 5.0
       retries:
@@ -115,7 +117,8 @@ options:
   baseline:
     description:
       - File of a baseline (M(pgops.rollback.migration_baseline)). The catalogs have to be as it says, no table may have
-        fewer rows, and no row may be without its parent behind a foreign key that is gone.
+        fewer rows, and no row may be without its parent behind a foreign key that is gone. Functions that name anything
+        it has and the database has not, or has in another schema, are looked for.
       - Gives O(activity_before), too, where that is not set.
     type: path
   baseline_candidates:

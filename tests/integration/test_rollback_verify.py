@@ -109,6 +109,7 @@ DECLARE
 BEGIN
     -- FROM gone_comment; /* JOIN */
     /* INSERT INTO gone_comment VALUES (1) */
+    /* in /* FROM gone_nested */ JOIN gone_nested */
     CREATE TEMP TABLE IF NOT EXISTS working (id int);
     INSERT INTO working SELECT 1;
     WITH first AS (SELECT 1 AS id), second (id) AS MATERIALIZED (SELECT id FROM first), "Third" AS NOT MATERIALIZED
@@ -362,7 +363,7 @@ def test_what_plpgsql_check_tells(database: TestDatabase) -> None:
 #: Only a list of what is gone tells that these name any of it.
 MENTIONS = [
     "BEGIN EXECUTE 'DELETE FROM public.going WHERE id = 1'; END",
-    "BEGIN PERFORM going_function(1); END",
+    "BEGIN EXECUTE 'SELECT going_function(1)'; END",
     "BEGIN PERFORM x FROM staying s WHERE (SELECT public.going.id) = 1; END",
 ]
 

@@ -91,6 +91,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"x" * 65536)
 
 
+    def long(self) -> None:
+        self.answer(200, b"a" * 150_000 + b" status ok (fine)")
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     running = Server()
@@ -121,7 +125,7 @@ def test_what_endpoints_answer(database: TestDatabase, server: Server) -> None:
     where = f"127.0.0.1:{server.server_port}"
     endpoints: list[tuple[dict[str, Any], str]] = [
         ({"url": "/healthy"}, ""),
-        ({"url": "/healthy", "body": '"status": *"ok"'}, ""),
+        ({"url": "/healthy", "body": '"status": *"ok"', "timeout": 5}, ""),
         ({"url": "/healthy", "body": "bad"}, f"{where}/healthy answered without the text that was expected, 1 time"),
         ({"url": "/moved"}, ""),
         ({"url": "/moved", "status": [302]}, ""),
@@ -152,6 +156,26 @@ def test_dead_endpoints_are_waited_for_together(database: TestDatabase, server: 
     assert time.monotonic() - begun < 10, "one after another they take 20 s"
     assert len(said(run)) == 10
     assert all(said(run).values())
+
+
+#: What is looked for in 150 kB on one line, and what is said of it.
+SEARCHES = [
+    ("(a+)+b", "gave an answer that could not be searched within 2 s"),
+    ("(a|a)*b", "gave an answer that could not be searched within 2 s"),
+    ("aaaa", ""),
+    ("a{100}", ""),
+    # Beyond the limit.
+    ("status ok", "answered without the text that was expected"),
+]
+
+
+def test_a_search_without_end_does_not_outlast_the_timeout(database: TestDatabase, server: Server) -> None:
+    asked = [{"name": body, "url": server.url("/long"), "body": body, "timeout": 2.0} for body, _said in SEARCHES]
+    begun = time.monotonic()
+    run = verify(database, *asked)
+    assert time.monotonic() - begun < 8
+    where = f"127.0.0.1:{server.server_port}/long"
+    assert said(run) == {body: expected and f"{where} {expected}, 1 time" for body, expected in SEARCHES}
 
 
 def test_a_port_where_nobody_listens(database: TestDatabase) -> None:
