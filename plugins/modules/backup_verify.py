@@ -170,8 +170,8 @@ missing_extensions:
   type: list
   elements: str
 history:
-  description: The last runs, newest first, with C(run_id), C(finished), C(verdict), C(backup_id), C(backup_finished),
-    C(age_seconds), C(size_bytes) and C(drill_seconds). Times are UTC in ISO 8601.
+  description: The last runs, newest first, with C(run_id), C(source), C(database), C(finished), C(verdict),
+    C(backup_id), C(backup_finished), C(age_seconds), C(size_bytes) and C(drill_seconds). Times are UTC in ISO 8601.
   returned: always
   type: list
   elements: dict

@@ -584,6 +584,26 @@ def test_the_record_of_a_drill(app: TestDatabase, tmp_path: Path) -> None:
     assert "another backup" in other["steps"][-1]["message"]
 
 
+def test_a_newer_backup_that_does_not_restore_voids_an_older_one_s_drill(app: TestDatabase, tmp_path: Path) -> None:
+    """Whoever asks for the backup is not told of the old one as if nothing had happened."""
+    aged(take_dump(app, tmp_path, "custom"), 1)
+    options: dict[str, Any] = {"records_dir": str(tmp_path / "records"), "host": "app"}
+    assert verify(tmp_path, run_id="good", **options)["verdict"] == "ok"
+    newer = take_dump(app, tmp_path, "plain")
+    newer.write_text(newer.read_text().replace("note text", "note nosuchtype"))
+    assert statuses(verify(tmp_path, run_id="bad", **options))["drill"] == "failed"
+
+    look = verify(tmp_path, "freshness", look_at_drill=True, run_id="look", **options)
+    assert (look["verdict"], statuses(look)["drill"]) == ("degraded", "degraded")
+    assert "the later run bad found fault with app.sql" in look["msg"]
+    # Of another database's backups, it says nothing of this one's.
+    newer.unlink()
+    assert verify(tmp_path, run_id="again", database=app.name, **options)["verdict"] == "ok"
+    assert verify(tmp_path / "app.dump", run_id="other", database="other", **options).failed
+    look = verify(tmp_path, "freshness", look_at_drill=True, database=app.name, **options)
+    assert statuses(look)["drill"] == "ok", look["msg"]
+
+
 def test_a_record_that_cannot_be_written(app: TestDatabase, tmp_path: Path) -> None:
     """The run has failed, and both its report and its metrics say so, and what it found."""
     path = take_dump(app, tmp_path, "custom")
