@@ -30,7 +30,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     Progress,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
-from ansible_collections.pgops.rollback.plugins.module_utils.file_sums import FileSum, file_sums, files_of
+from ansible_collections.pgops.rollback.plugins.module_utils.file_sums import FileSum, beside, file_sums, files_of
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.object_inventory import (
     KINDS,
@@ -51,6 +51,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.table_content impor
 )
 
 MANIFEST_VERSION = 1
+
+MANIFEST_ENDING = ".manifest.json"
 
 #: How many differences a message names.
 _NAMED = 3
@@ -126,7 +128,7 @@ def _sum(content: dict[str, Any]) -> str:
 
 def manifest_path(dump: Path) -> Path:
     """Where the manifest of a dump is: beside it."""
-    return dump.with_name(f"{dump.name}.manifest.json")
+    return beside(dump, MANIFEST_ENDING)
 
 
 def write_manifest(manifest: ContentManifest, dump: Path) -> Path:
