@@ -88,6 +88,8 @@ def restore_dump(server: DrillServer, backup: Backup, jobs: int, timeout: float,
             _make_database(cursor, needed.locale)
     finally:
         connection.close()
+    if needed.makes_public:
+        _run_script(server, "DROP SCHEMA public")
     begun = time.monotonic()
     omitted: list[ArchiveEntry] = []
     if form in ARCHIVES:
