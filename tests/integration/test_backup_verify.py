@@ -191,7 +191,11 @@ def test_a_recorded_sum_is_honoured(app: TestDatabase, tmp_path: Path) -> None:
     path = take_dump(app, tmp_path, "custom-z0")
     recorded = path.with_name(f"{path.name}.sha256")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    for form in (f"SHA256 ({path.name}) = {digest}\n", f"{digest}  {path.name}\n"):
+    other = f"{'0' * 64} *other.dump\n"
+    for form in (
+        f"SHA256 ({path.name}) = {digest}\n", f"{digest}\n", f"{other}SHA2-256({path.name})= {digest}\n",
+        f"{other}{digest}  /backups/{path.name}\n",
+    ):  # fmt: skip
         recorded.write_text(form)
         assert checks(verify(tmp_path, "integrity"))["sha256"] == "passed"
 
