@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import csv
+import glob
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,12 @@ SELECT given FROM pg_catalog.unnest(%s::text[]) AS given
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class
                   WHERE oid = pg_catalog.to_regclass(given) AND relkind IN ('r', 'p', 'f'))
 """
+_PRELOADED = """
+SELECT DISTINCT pg_catalog.regexp_replace(set, '^[^=]+=', '')
+FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) AS set
+WHERE set ~ '^(session|local)_preload_libraries='
+  AND s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+"""
 _INVALID_INDEXES = """
 SELECT n.nspname, c.relname
 FROM pg_catalog.pg_index i
@@ -80,7 +88,7 @@ def amcheck(server: DrillServer, databases: list[str], jobs: int, timeout: float
     command = server.program("pg_amcheck", "--no-password", *options)
     # It takes patterns; in double quotes a name is only itself.
     command += ['--database="' + name.replace('"', '""') + '"' for name in databases]
-    answer = own_user().run(command, Path("/"), timeout)
+    answer = own_user().run(command, Path("/"), timeout, server.environment())
     if answer.returncode == 0:
         return Check("amcheck", PASSED, "amcheck finds no damaged page in tables and indexes.")
     said = " ".join((answer.stdout or answer.stderr).split())
@@ -110,6 +118,23 @@ def checksums(server: DrillServer, timeout: float) -> Check:
     if "not enabled" in said:
         return Check("checksums", SKIPPED, "The cluster has no data checksums.")
     return Check("checksums", FAULTY, f"Pages have wrong checksums: {said[:300].rstrip('.')}.")
+
+
+def preloaded_libraries(connection: Any) -> list[Check]:
+    """Of the libraries that production's sessions load, those that are not here are like extensions that are not."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PRELOADED)
+        names = {name.strip() for row in csv.reader(value for (value,) in cursor.fetchall()) for name in row}
+        cursor.execute("SELECT setting FROM pg_catalog.pg_config WHERE name = 'PKGLIBDIR'")
+        directory = Path(cursor.fetchone()[0])
+    missing = [
+        name for name in sorted(names)
+        if name and not list(directory.glob(f"{glob.escape(name.removeprefix('$libdir/').lstrip('/'))}*"))
+    ]  # fmt: skip
+    if not missing:
+        return []
+    message = f"Sessions of the database load {_some(missing)}, which is not installed here."
+    return [Check("libraries", DEGRADED, message)]
 
 
 def valid_indexes(connection: Any) -> Check:

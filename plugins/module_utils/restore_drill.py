@@ -38,6 +38,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.drill_checks import
     checksums,
     count_rows,
     expected_tables,
+    preloaded_libraries,
     valid_constraints,
     valid_indexes,
 )
@@ -275,7 +276,7 @@ class _Drill:
         try:
             counts = count_rows(connection)
             self._compare_counts(connection, counts, system_id)
-            self._add(*self._canary(connection), valid_indexes(connection))
+            self._add(*self._canary(connection), *preloaded_libraries(connection), valid_indexes(connection))
             self._own_checks(connection)
             self._measured(connection, database, restored, counts)
             self._progress("checking constraints", None)
