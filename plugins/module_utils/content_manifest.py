@@ -351,8 +351,9 @@ def _compare_sequences(manifest: ContentManifest, cursor: Any, without: Set[str]
             uncertain.append(sequence.name)
         elif not sequence.covers(restored):
             wrong.append(
-                f"{sequence.name} is at {restored.last_value}, but the manifest says {sequence.last_value}"
-                + (f" to {sequence.later[0]}" if sequence.later else "")
+                f"{sequence.name} is at {_place(restored.last_value, restored.is_called)}, but the manifest says"
+                f" {_place(sequence.last_value, sequence.is_called)}"
+                + (f" to {_place(*sequence.later)}" if sequence.later else "")
             )
         compared += 1
     if wrong:
@@ -363,6 +364,10 @@ def _compare_sequences(manifest: ContentManifest, cursor: Any, without: Set[str]
     else:
         status, message = PASSED, f"All {compared} sequences are where the manifest says."
     return Check("sequences", status, message, time.monotonic() - begun)
+
+
+def _place(last_value: int, is_called: bool) -> str:
+    return f"{last_value}" if is_called else f"{last_value} (not yet used)"
 
 
 def _some(texts: Iterable[str]) -> str:

@@ -59,13 +59,15 @@ _NO_ROLES = frozenset({"public", "current_user", "current_role", "session_user"}
 
 @dataclass
 class Needs:
-    """:ivar makes_public: schema public is made by the dump, as `pg_dump --schema=public` does.
+    """:ivar event_triggers: the dump makes some.
+    :ivar makes_public: schema public is made by the dump, as `pg_dump --schema=public` does.
     :ivar adapting: SQL with statements for another database than an empty one (plain_sql.adapted).
     :ivar locale: options of CREATE DATABASE that decide how its text sorts and what a letter is; archives only."""
 
     roles: set[str] = field(default_factory=set)
     extensions: set[str] = field(default_factory=set)
     tablespaces: set[str] = field(default_factory=set)
+    event_triggers: bool = False
     makes_public: bool = False
     adapting: bool = False
     locale: dict[str, str] = field(default_factory=dict)
@@ -86,6 +88,7 @@ def _needs_of_archive(path: Path) -> Needs:
             found.tablespaces.add(entry.tablespace)
         if entry.owner:
             found.roles.add(entry.owner)
+        found.event_triggers = found.event_triggers or entry.kind == "EVENT TRIGGER"
         found.makes_public = found.makes_public or entry.definition.startswith(_MAKES_PUBLIC.decode())
         if entry.kind == "EXTENSION":
             found.extensions.add(entry.name)
@@ -102,6 +105,7 @@ def _needs_of_sql(files: list[Path]) -> Needs:
         with plain_stream(file) as stream:
             for line in sql_lines(stream):
                 found.adapting = found.adapting or is_for_another_database(line)
+                found.event_triggers = found.event_triggers or line.startswith(b"CREATE EVENT TRIGGER ")
                 found.makes_public = found.makes_public or line.startswith(_MAKES_PUBLIC)
                 if line.startswith(_STATEMENTS):
                     found.roles.update(roles_named([line.decode("utf-8", "replace")]))

@@ -92,13 +92,17 @@ def restore_dump(server: DrillServer, backup: Backup, jobs: int, timeout: float,
         _run_script(server, "DROP SCHEMA public")
     begun = time.monotonic()
     omitted: list[ArchiveEntry] = []
+    # Made before the last refresh of a materialized view, they would fire at it.
+    environment = server.environment(triggers=not needed.event_triggers)
     if form in ARCHIVES:
         _head, entries = read_toc(path)
         omitted = _depending_on(missing, entries) if missing else []
-        errors = _pg_restore(server, path, form, entries, omitted, jobs, timeout, _sized(progress, backup))
+        kept = [entry.dump_id for entry in entries if entry not in omitted] if omitted else []
+        errors = _pg_restore(server, path, form, kept, jobs, timeout, environment, _sized(progress, backup))
     else:
         adapt = needed.adapting or bool(missing)
-        errors = _psql(server, path, form, missing if adapt else None, timeout, _sized(progress, backup))
+        errors = _psql(server, path, form, missing if adapt else None, timeout, environment,
+                       _sized(progress, backup))  # fmt: skip
     left_out = {quote_name(entry.schema, entry.name) for entry in omitted if entry.kind == "TABLE"}
     check = _judged(errors, missing, sorted(left_out))
     return Restored(check, time.monotonic() - begun, missing, left_out)
@@ -191,21 +195,21 @@ def _watched(server: DrillServer, what: str, run: Any, progress: Progress) -> Co
 
 
 def _pg_restore(
-    server: DrillServer, path: Path, form: str, entries: list[ArchiveEntry], omitted: list[ArchiveEntry], jobs: int,
-    timeout: float, progress: Progress,
+    server: DrillServer, path: Path, form: str, kept: list[int], jobs: int, timeout: float,
+    environment: dict[str, str], progress: Progress,
 ) -> list[str]:  # fmt: skip
+    """:param kept: numbers of the entries to restore; none for all of them."""
     command = server.program("pg_restore", "--dbname", DATABASE, "--no-password")
     if form != TAR:
         command.append(f"--jobs={jobs}")  # a tar file is read from its beginning to its end
     with tempfile.TemporaryDirectory(prefix="pgops-") as directory:
-        if omitted:
+        if kept:
             chosen = Path(directory, "list")
-            numbers = [entry.dump_id for entry in entries if entry not in omitted]
-            chosen.write_text("".join(f"{number};\n" for number in numbers), encoding="utf-8")
+            chosen.write_text("".join(f"{number};\n" for number in kept), encoding="utf-8")
             command.append(f"--use-list={chosen}")
         answer = _watched(
             server, f"restoring {path.name}",
-            lambda: own_user().run([*command, str(path)], Path("/"), timeout), progress,
+            lambda: own_user().run([*command, str(path)], Path("/"), timeout, environment), progress,
         )  # fmt: skip
     said = _RESTORE_ERROR.findall(answer.stderr)
     errors = [message.removeprefix("could not execute query: ").rstrip(".") for message in said]
@@ -220,8 +224,9 @@ def _ended_badly(program: str, answer: CompletedProcess[str]) -> list[str]:
 
 
 def _psql(
-    server: DrillServer, path: Path, form: str, missing: list[str] | None, timeout: float, progress: Progress
-) -> list[str]:
+    server: DrillServer, path: Path, form: str, missing: list[str] | None, timeout: float,
+    environment: dict[str, str], progress: Progress,
+) -> list[str]:  # fmt: skip
     """The first error ends it: behind a COPY that fails, psql would take the table's rows for commands.
 
     :param missing: extensions to leave out; None when the SQL can be taken as it is.
@@ -238,7 +243,8 @@ def _psql(
             answer = _watched(
                 server, f"restoring {file.name}",
                 # Not as root, whatever the dump holds.
-                lambda stream=stream: server.cluster.user.run(command, Path("/"), timeout, stdin=stream), progress,
+                lambda stream=stream: server.cluster.user.run(command, Path("/"), timeout, environment, stream),
+                progress,
             )  # fmt: skip
         errors = [message.rstrip(".") for message in _PSQL_ERROR.findall(answer.stderr)]
         if errors := errors or _ended_badly("psql", answer):
