@@ -244,7 +244,7 @@ def test_one_wrong_bit_that_every_tool_passes(shop: TestDatabase, copy: TestData
          "Objects of the manifest that are not there (1): indexes: named on public.customers."),
         ("SELECT setval('orders_id_seq', 999)", ["sequences"],
          "public.orders_id_seq is at 999, but the manifest says 1000."),
-        ("SELECT setval('orders_id_seq', 1000, false)", ["sequences"], 
+        ("SELECT setval('orders_id_seq', 1000, false)", ["sequences"],
          "public.orders_id_seq is at 1000 (not yet used), but the manifest says 1000."),
         ("ALTER TABLE orders ALTER id DROP DEFAULT; DROP SEQUENCE orders_id_seq", ["sequences"],
          "public.orders_id_seq is not there."),
