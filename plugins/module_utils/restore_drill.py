@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import PLAIN, SUPABASE, compression
+from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.logical_restore import DATABASE, restore_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.manifest_checks import run_checks
@@ -68,6 +71,9 @@ _MEMORY = {"shared_buffers": "256MB", "maintenance_work_mem": "256MB", "max_para
 _LOGICAL = {**ISOLATED, **_MEMORY, "wal_level": "minimal", "max_wal_size": "4GB", "checkpoint_timeout": "1h"}
 
 _PHYSICAL = {**ISOLATED, **_MEMORY, **RECOVERY, "max_prepared_transactions": 100}
+
+#: Errors of what is not given more time than the drill has left.
+_CUT_SHORT = ("program_timeout", "start_failed")
 
 #: How many times larger than its dump a database may be, where no content manifest says.
 _GROWTH = 8
@@ -135,19 +141,23 @@ class _Drill:
         try:
             self._climb()
         except RollbackError as error:
-            problem = str(error)
+            problem = self._timely(str(error)) if error.code in _CUT_SHORT else str(error)
         except DATABASE_ERRORS as error:
-            try:
-                self._left()
-                problem = f"The restored database reported: {server_message(error)}."
-            except RollbackError as late:
-                problem = str(late)
+            problem = self._timely(f"The restored database reported: {server_message(error)}.")
         seconds = time.monotonic() - self._begun
         rung = judged("drill", self._checks, self._said(), self._proved(), self._left_open(), seconds)
         if problem:
             rung = Rung("drill", "failed", problem, "", rung.not_proved, self._checks, seconds)
         self._found.rung = rung
         return self._found
+
+    def _timely(self, problem: str) -> str:
+        """The problem, or what is behind it: that there is no time left."""
+        try:
+            self._left()
+        except RollbackError as late:
+            return str(late)
+        return problem
 
     def _add(self, *checks: Check) -> None:
         """Note what was found; a check that did not time itself took the time since the one before."""
@@ -164,7 +174,7 @@ class _Drill:
         if left <= 0:
             raise RollbackError(
                 "drill_timeout",
-                f"The drill took longer than {self._options.timeout} seconds and was ended.",
+                f"The drill took longer than {show_duration(timedelta(seconds=self._options.timeout))} and was ended.",
                 "Give it more time with backup_verification_drill_timeout.",
             )
         return left
@@ -190,7 +200,7 @@ class _Drill:
         self._progress("starting a disposable server", None)
         superuser = self._options.superuser if physical else "postgres"
         with drill_server(
-            directory, self._options.user, request, superuser, int(self._left()), self._add
+            directory, self._options.user, request, superuser, ceil(self._left()), self._add
         ) as server:
             self._found.postgres = server.recipe.version
             self._add(server.isolated())
