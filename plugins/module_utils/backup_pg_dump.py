@@ -30,6 +30,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     FAILED,
     FAULTY,
     PASSED,
+    PROGRAM_TIMEOUT,
     UNFINISHED,
     Backup,
     Check,
@@ -210,7 +211,7 @@ class PgDump(Source):
         binaries = certain(find_binaries(major, user, wheels=self.settings.wheels))
         command = [str(binaries.bindir / "pg_restore"), "-f", os.devnull]
         command += ["--schema-only"] if form == DIRECTORY else []
-        answer = user.run([*command, str(path)], Path("/"), self.settings.timeout)
+        answer = user.run([*command, str(path)], Path("/"), self.settings.timeout, limit=PROGRAM_TIMEOUT)
         if answer.returncode == 0:
             return Check("structure", PASSED, f"pg_restore {binaries.version} reads it to its end.")
         reason = " ".join(answer.stderr.split()).removeprefix("pg_restore: error: ")
