@@ -243,7 +243,7 @@ class _Drill:
             self._measured(connections[0], DATABASE, restored.seconds, counts)
             if self._backup.details["format"] == SUPABASE:
                 # Its data are loaded with the triggers that check foreign keys off.
-                self._add(valid_constraints(connections[0]))
+                self._add(valid_constraints(connections[0], copied=False))
         finally:
             for connection in connections:
                 connection.close()
@@ -290,7 +290,7 @@ class _Drill:
             self._own_checks(connection)
             self._measured(connection, database, restored, counts)
             self._progress("checking constraints", None)
-            self._add(valid_constraints(connection))
+            self._add(valid_constraints(connection, copied=True))
         finally:
             connection.close()
         self._progress("checking pages and indexes", None)
