@@ -30,7 +30,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder impor
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_pg_dump import PgDump
 from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import DrillOptions, drill
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
-from tests.support.database import OPERATOR, TestDatabase
+from tests.support.database import OPERATOR, ROOT, TestDatabase
 from tests.support.dumps import COMPRESSED, take_dump
 from tests.support.modules import ModuleRun, run_module
 from tests.support.processes import Forked
@@ -561,7 +561,8 @@ def test_what_the_live_database_does_not_tell(app: TestDatabase, tmp_path: Path)
     app.query("TRUNCATE orders; INSERT INTO orders (customer) VALUES (1); ANALYZE")
     take_dump(app, tmp_path, "custom")
     run = verify(tmp_path, compare_with_live=True, **app.login())
-    assert (run["verdict"], checks(run)["live"]) == ("ok", "skipped")
+    assert (run["verdict"], checks(run)["live"]) == ("degraded", "degraded")
+    assert "Every table of the live database is there, but 2 of up to 1,000 rows" in run["msg"]
 
 
 def test_a_partitioned_table_of_the_manifest(app: TestDatabase, tmp_path: Path) -> None:
@@ -736,6 +737,14 @@ def test_odd_names_beside_it(app: TestDatabase, tmp_path: Path) -> None:
 def test_a_relative_path(app: TestDatabase) -> None:
     run = verify(Path("dumps"))
     assert (run.failed, "which is relative" in run["msg"]) == (True, True)
+
+
+def test_metrics_at_a_relative_path(app: TestDatabase, tmp_path: Path) -> None:
+    """They would land wherever the module happens to run."""
+    run = verify(take_dump(app, tmp_path, "custom"), "freshness", metrics_file="rel.prom")
+    assert (run.failed, statuses(run)["exists"]) == (True, "failed")
+    assert "backup_verification_metrics_file is 'rel.prom', which is relative" in run["msg"]
+    assert not (ROOT / "rel.prom").exists()
 
 
 @pytest.mark.parametrize(
