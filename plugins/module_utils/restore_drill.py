@@ -148,6 +148,10 @@ class _Drill:
         rung = judged("drill", self._checks, self._said(), self._proved(), self._left_open(), seconds)
         if problem:
             rung = Rung("drill", "failed", problem, "", rung.not_proved, self._checks, seconds)
+        elif self._found.restore is None and rung.status == "ok":
+            # What was not restored is not proved, however well all else went.
+            said = next(check.message for check in self._checks if check.status == SKIPPED)
+            rung = replace(rung, status="skipped", message=said, proved="")
         self._found.rung = rung
         return self._found
 
@@ -224,7 +228,7 @@ class _Drill:
         restored = restore_dump(server, self._backup, self._options.jobs, self._left(), self._progress)
         self._add(restored.check)
         self._found.missing_extensions = restored.missing_extensions
-        if restored.check.status == FAULTY:
+        if restored.check.status in (FAULTY, SKIPPED):
             return
         connections = [self._connected(server, DATABASE) for _job in range(self._options.jobs)]
         try:
@@ -232,7 +236,7 @@ class _Drill:
             if manifest.exists():
                 self._progress("comparing with the content manifest", None)
                 known = read_manifest(manifest)
-                self._add(*compare(known, connections, self._progress, without=restored.left_out))
+                self._add(*compare(known, connections, self._progress, restored.left_out, restored.lacking))
                 counts = {quote_name(table.schema, table.table): table.rows for table in known.tables}
             else:
                 self._progress("counting rows", None)

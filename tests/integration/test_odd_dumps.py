@@ -18,7 +18,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest im
     write_manifest,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.table_content import list_tables, measure, reading
-from tests.integration.test_backup_verify import checks, verify
+from tests.integration.test_backup_verify import checks, run_drill, verify
 from tests.support.database import TestDatabase
 from tests.support.modules import run_module
 
@@ -100,3 +100,61 @@ def test_a_manifest_of_an_earlier_release(database: TestDatabase, tmp_path: Path
     write_manifest(replace(known, algorithm=earlier, tables=tuple(measured)), path)
     run = verify(path)
     assert (run["verdict"], checks(run)["hashes"]) == ("ok", "passed"), run["msg"]
+
+
+@pytest.mark.parametrize("form", ENDINGS)
+def test_labels_whose_provider_is_not_loaded(database: TestDatabase, tmp_path: Path, form: str) -> None:
+    database.query("CREATE TABLE people (name text); INSERT INTO people VALUES ('alice')")
+    database.superuser().cursor().execute(
+        "SET allow_system_table_mods = on; INSERT INTO pg_catalog.pg_seclabel"
+        " VALUES ('people'::regclass, 'pg_class'::regclass, 0, 'no where', E'two\\nlines')"
+    )
+    run = verify(dumped(database, tmp_path, form))
+    assert (run["verdict"], run["restore"]["rows"]) == ("degraded", 1), run["msg"]
+    assert "security labels of no where" in run["msg"]
+
+
+COLLATED = """
+CREATE COLLATION german (provider = libc, locale = 'C.utf8');
+CREATE TABLE names (id int GENERATED ALWAYS AS IDENTITY, name text COLLATE german);
+INSERT INTO names (name) VALUES ('bob');
+CREATE VIEW shown AS SELECT * FROM names;
+CREATE TABLE people (id serial PRIMARY KEY, name text);
+INSERT INTO people (name) VALUES ('alice');
+CREATE INDEX by_name ON people (name COLLATE german);
+CREATE INDEX by_code ON people (name COLLATE pg_catalog.ucs_basic)
+"""
+
+
+def without_its_collations(path: Path) -> None:
+    """As on a host that has neither the locale nor, for want of ICU, the collation that comes with Postgres."""
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"'C.utf8'", b"'X.utf8'").replace(b"ucs_basic", b"ucs_basix"))
+
+
+@pytest.mark.parametrize("form", ENDINGS)
+def test_collations_that_this_host_lacks(database: TestDatabase, tmp_path: Path, form: str) -> None:
+    """All that needs them is left out of an archive; plain SQL, which ends at the first error, is not drilled here."""
+    database.query(COLLATED, user="postgres")
+    path = tmp_path / f"odd.{ENDINGS[form]}"
+    options = {"path": str(path), "format": form, "compress": "0" if form == "custom" else None}
+    run = run_module("backup_dump", {**database.login("postgres"), **options})
+    assert not run.failed, run["msg"]
+    without_its_collations(path)
+    rung = run_drill(path)
+    if form == "plain":
+        assert (rung.status, "cannot be restored here" in rung.message) == ("skipped", True), rung
+        return
+    assert rung.status == "degraded", rung
+    assert "without the collations pg_catalog.ucs_basix, public.german" in rung.message
+    assert "public.names" in rung.message
+    found = {check.name: check.status for check in rung.checks}
+    assert [found[name] for name in ("counts", "hashes", "sequences")] == ["passed"] * 3
+    assert found["inventory"] == "degraded"
+
+
+def test_a_collation_that_is_damaged_is_no_host_s_fault(database: TestDatabase, tmp_path: Path) -> None:
+    database.query(COLLATED, user="postgres")
+    path = dumped(database, tmp_path, "plain")
+    path.write_text(path.read_text().replace("COLLATE public.german", "COLLATE public.germam", 1))
+    assert run_drill(path).status == "failed"
