@@ -83,10 +83,11 @@ class ServerInfo:
         return self.version_num // 10000
 
 
-def connect(options: dict[str, Any]) -> Any:
+def connect(options: dict[str, Any], settings: str = "") -> Any:
     """Open a connection in autocommit mode: every transaction of this collection says BEGIN and COMMIT itself.
 
     :param options: the values of CONNECTION_ARGUMENTS; None means: leave it to libpq.
+    :param settings: options of the server for this session, as in PGOPTIONS.
     :raises RollbackError: ``psycopg2_missing``, ``connection_string``, ``connection_failed``.
     """
     if psycopg2 is None:
@@ -105,6 +106,8 @@ def connect(options: dict[str, Any]) -> Any:
             " rollback_login_password.",
         )
     arguments = {libpq: options[name] for name, libpq in _LIBPQ_NAMES.items() if options.get(name) is not None}
+    if settings:
+        arguments["options"] = settings
     if "PGCONNECT_TIMEOUT" not in os.environ:
         arguments["connect_timeout"] = CONNECT_TIMEOUT
     try:
