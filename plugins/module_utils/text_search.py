@@ -28,8 +28,8 @@ def holds(pattern: str, text: str, seconds: float) -> bool:
         return pattern in text
     try:
         looked = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _LOOK], input=json.dumps([pattern, text]), capture_output=True, text=True,
-            timeout=max(seconds, 0), check=True,
+            [sys.executable, "-I", "-S", "-c", _LOOK], input=json.dumps([pattern, text]), timeout=max(seconds, 0),
+            capture_output=True, text=True, check=True,
         )  # fmt: skip
     except (subprocess.SubprocessError, OSError) as error:
         raise TimeoutError from error
