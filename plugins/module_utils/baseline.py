@@ -147,7 +147,7 @@ def read_baseline(path: Path) -> Baseline:
         raise RollbackError(
             "baseline_unreadable", f"The baseline {path} cannot be read: {error.strerror}.", "Let this user read it."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _invalid(path, "is no whole JSON") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != _FORMAT_VERSION:
@@ -167,7 +167,7 @@ def read_baseline(path: Path) -> Baseline:
             backup=content["backup"],
             backup_note=content["backup_note"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise _invalid(path, f"does not say what it should ({error!s:.100})") from error
     except RollbackError as error:
         raise RollbackError(error.code, f"{path}: {error.message}", error.remedy) from error

@@ -137,7 +137,7 @@ class Snapshot:
             heading = {name: value for name, value in content.items() if name not in ("sum", "objects")}
             if digest(canonical(heading)) != content["sum"] or snapshot.fingerprint != content["fingerprint"]:
                 raise _invalid("was changed after it was written")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise _invalid(f"does not say what it should ({type(error).__name__}: {error!s:.100})") from error
         return snapshot
 
