@@ -113,6 +113,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
         "operator": baseline.operator,
         "writes": {"tables": baseline.writes.tables, "reset_at": baseline.writes.reset_at},
         "activity": baseline.activity,
+        "identities": baseline.snapshot.identities,
         "backup": baseline.backup,
         "backup_note": baseline.backup_note,
     }
@@ -156,12 +157,14 @@ def read_baseline(path: Path) -> Baseline:
     try:
         if digest(canonical(heading)) != content["sum"]:
             raise _invalid(path, "was changed after it was written")
+        snapshot = Snapshot.from_json(content["snapshot"])
+        snapshot.identities = content.get("identities", {})  # which an earlier release did not keep
         return Baseline(
             migration=content["migration"],
             moment=content["moment"],
             host=content["host"],
             operator=content["operator"],
-            snapshot=Snapshot.from_json(content["snapshot"]),
+            snapshot=snapshot,
             writes=TableWrites(**content["writes"]),
             activity=content["activity"],
             backup=content["backup"],
