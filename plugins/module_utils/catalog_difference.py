@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import PART_OF_RELATION, CatalogObject
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import (
+    PART_OF_RELATION,
+    WHOLES,
+    CatalogObject,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
-
-#: What may have parts.
-_WHOLES = ("table", "foreign table", "view", "materialized view", "domain")
 
 #: Attributes that are on or off: what the sentence calls them.
 _SWITCHES = {
@@ -90,7 +91,7 @@ def compare(before: Snapshot, after: Snapshot) -> Difference:
 
 def _singles(objects: Iterable[CatalogObject]) -> list[Single]:
     found = list(objects)
-    wholes = {each.name: each.label for each in found if each.kind in _WHOLES}
+    wholes = {each.name: each.label for each in found if each.kind in WHOLES}
     constraints = {each.name: each.label for each in found if each.kind == "constraint"}
     columns = {each.name: each.label for each in found if each.kind == "column"}
 

@@ -27,8 +27,8 @@ SELECT 'operator', n.nspname, quote_ident(n.nspname) || '.' || o.oprname || '('
        || CASE WHEN o.oprleft = 0 THEN 'NONE' ELSE format_type(o.oprleft, NULL) END || ', '
        || format_type(o.oprright, NULL) || ')', '', o.oid, 0, pg_get_userbyid(o.oprowner), NULL,
        o.oprcode::regprocedure::text AS function, nullif(o.oprcom, 0)::regoperator::text AS commutator,
-       nullif(o.oprnegate, 0)::regoperator::text AS negator, nullif(o.oprrest, 0::regproc)::text AS restrict,
-       nullif(o.oprjoin, 0::regproc)::text AS join, CASE WHEN o.oprcanmerge THEN true END AS merges,
+       nullif(o.oprnegate, 0)::regoperator::text AS negator, nullif(o.oprrest::text, '-') AS restrict,
+       nullif(o.oprjoin::text, '-') AS join, CASE WHEN o.oprcanmerge THEN true END AS merges,
        CASE WHEN o.oprcanhash THEN true END AS hashes
 FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE {USER_SCHEMA}
 """,

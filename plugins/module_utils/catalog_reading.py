@@ -29,6 +29,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_relations i
     RELATION_PARTS,
     RELATIONS,
     SEQUENCES,
+    STANDALONE,
     Subject,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_schemas import SCHEMA_SUBJECTS, SCHEMAS, TYPES
@@ -85,9 +86,11 @@ class SequenceEntry:
 class Catalog:
     """:ivar relations: by OID; domains by their OID below zero.
     :ivar unreadable: kind, name and reason of what the role may not read.
+    :ivar identities: OIDs of what stands alone, by kind and name.
     """
 
     objects: list[CatalogObject] = field(default_factory=list)
+    identities: dict[str, dict[str, int]] = field(default_factory=dict)
     relations: dict[int, Relation] = field(default_factory=dict)
     sequences: list[SequenceEntry] = field(default_factory=list)
     unreadable: list[dict[str, str]] = field(default_factory=list)
@@ -194,6 +197,7 @@ class _Reader:
         if subject is RELATIONS:
             self._know_relations(rows, labels)
         place_of, further = self._place_of(subject), self._further(subject, labels)
+        alone = subject.names in (STANDALONE, AS_IT_IS)
         # Most columns are like many others, and share their attributes.
         alike: dict[Row, dict[str, Any]] = {}
         for row in rows:
@@ -209,6 +213,8 @@ class _Reader:
             if comment is not None:
                 more = {**more, "comment": comment}
             schema, relation, name = place
+            if alone and row[4]:
+                self._catalog.identities.setdefault(row[0], {})[name] = row[4]
             self._catalog.objects.append(
                 CatalogObject(row[0], name, schema, relation, {**attributes, **more} if more else attributes)
             )

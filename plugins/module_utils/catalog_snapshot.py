@@ -51,7 +51,8 @@ _CONTENT_TIMEOUT = 3_600_000
 _HEADING = """
 SELECT pg_catalog.current_database(), current_user::text, pg_catalog.now() AT TIME ZONE 'UTC',
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            THEN (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) END
+            THEN (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) END,
+       (SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 """
 _UNKNOWN_SCHEMAS = """
 SELECT s FROM pg_catalog.unnest(%s::text[]) s WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = s)
@@ -68,6 +69,8 @@ class Snapshot:
     :ivar checksums: by table, of those that could be read; empty unless asked for.
     :ivar unreadable: kind, name (``*`` for all of a kind) and reason of everything that was not read.
     :ivar schemas: the snapshot holds only what is in these; None for everything.
+    :ivar identities: OIDs of the database and of what stands alone in it, by kind and name. No part of as_json(): they
+        are for baselines, which tell by them what was renamed.
     """
 
     database: str
@@ -82,6 +85,7 @@ class Snapshot:
     checksums: dict[str, str] = field(default_factory=dict)
     unreadable: list[dict[str, str]] = field(default_factory=list)
     schemas: list[str] | None = None
+    identities: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -137,7 +141,7 @@ class Snapshot:
             heading = {name: value for name, value in content.items() if name not in ("sum", "objects")}
             if digest(canonical(heading)) != content["sum"] or snapshot.fingerprint != content["fingerprint"]:
                 raise _invalid("was changed after it was written")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise _invalid(f"does not say what it should ({type(error).__name__}: {error!s:.100})") from error
         return snapshot
 
@@ -230,7 +234,7 @@ def _read(
     cursor = connection.cursor()
     _limit(cursor, _CATALOG_TIMEOUT)
     cursor.execute(_HEADING)
-    database, role, now, system_identifier = cursor.fetchone()
+    database, role, now, system_identifier, oid = cursor.fetchone()
     if schemas is not None:
         cursor.execute(_UNKNOWN_SCHEMAS, (schemas,))
         unknown = [name for (name,) in cursor.fetchall()]
@@ -253,6 +257,7 @@ def _read(
         rows_are=rows,
         checksums=dict(sorted(sums.items())),
         schemas=None if schemas is None else sorted(set(schemas)),
+        identities={**catalog.identities, "database": {database: oid}},
     )
     return snapshot, catalog
 

@@ -195,6 +195,7 @@ class CheckKind:
     """A check there is.
 
     :ivar option: of the module; without a value for it the check is not asked for. Empty for one that always runs.
+    :ivar or_option: another one that asks for it.
     """
 
     name: str
@@ -203,6 +204,7 @@ class CheckKind:
     stage: str
     function: Callable[[Context], Outcome]
     option: str = ""
+    or_option: str = ""
 
 
 def run_check(kind: CheckKind, context: Context) -> CheckResult:

@@ -42,6 +42,22 @@ options:
         description: Name as SQL writes it; of a function with the types of its arguments.
         type: str
         required: true
+  created:
+    description:
+      - What else has to be gone, as C(created) of a rollback manifest lists it. Each has C(kind) and C(name) of a
+        catalog snapshot (M(pgops.rollback.catalog_snapshot)).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: What it is, such as V(index) or V(enum).
+        type: str
+        required: true
+      name:
+        description: Its name, such as V(orders_at on public.orders).
+        type: str
+        required: true
   checks:
     description:
       - The rollback manifest's own checks, each with C(name), C(query) and C(expect), and C(fix) if you like. C(expect)
@@ -256,6 +272,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "kind": {"type": "str", "required": True, "choices": list(KINDS)},
             "name": {"type": "str", "required": True},
         },
+    },
+    "created": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"kind": {"type": "str", "required": True}, "name": {"type": "str", "required": True}},
     },
     "checks": {"type": "list", "elements": "dict", "default": []},
     "pairs": {
