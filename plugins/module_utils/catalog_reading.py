@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_cluster import CLUSTER_SUBJECTS, SYSTEM_PRIVILEGES
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_indexes import DEFINITIONS, PlainIndexes
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import CatalogObject
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_others import SELDOM_CHANGED
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_others import SELDOM_CHANGED, USER_MAPPINGS
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_privileges import privileges
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_relations import (
     AS_IT_IS,
@@ -39,12 +40,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_
 
 #: Without these nothing else can be told. Whatever is a part of something comes after it.
 _NEEDED = (SCHEMAS, TYPES, RELATIONS)
-SUBJECTS = (*_NEEDED, *RELATION_PARTS, *SCHEMA_SUBJECTS, *SELDOM_CHANGED)
+SUBJECTS = (*_NEEDED, *RELATION_PARTS, *SCHEMA_SUBJECTS, *SELDOM_CHANGED, *CLUSTER_SUBJECTS)
 
 _MEMBERS = "SELECT classid::regclass::text, objid FROM pg_depend WHERE deptype = 'e'"
 _COMMENTS = """
 SELECT classoid::regclass::text, objoid, objsubid, description FROM pg_description
-WHERE objoid >= 16384 OR classoid = 'pg_namespace'::regclass
+WHERE objoid >= 16384 OR classoid IN ('pg_namespace'::regclass, 'pg_extension'::regclass)
 """
 
 #: Columns of every statement before the attributes; the last two of them become attributes as well.
@@ -292,10 +293,22 @@ class _Reader:
             owner = relations.get(named["_owner"])
             return {"owned_by": f"{owner.quoted}.{self._quoted(named['_column'])}"} if owner else {}
 
-        special = {
+        special: dict[Subject, Callable[[Row, Place], dict[str, Any]]] = {
             RELATIONS: of_relation, TYPES: of_type, COLUMNS: of_column, INDEXES: of_index, SEQUENCES: of_sequence,
+            USER_MAPPINGS: partial(self._of_user_mapping, labels), SYSTEM_PRIVILEGES: partial(_of_system, labels),
         }  # fmt: skip
         return special.get(subject)
+
+    def _of_user_mapping(self, labels: list[str], row: Row, place: Place) -> dict[str, Any]:
+        if row[labels.index("_hidden")]:
+            self._catalog.unreadable.append(
+                {"kind": row[0], "name": place[2], "reason": "The role may not see its options."}
+            )
+        return {}
+
+
+def _of_system(labels: list[str], row: Row, _place: Place) -> dict[str, Any]:
+    return {"initially": privileges(row[labels.index("_initially")], row[6])}
 
 
 def _attributes(row: Row, plain: list[tuple[int, str]]) -> dict[str, Any]:

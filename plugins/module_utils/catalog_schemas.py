@@ -91,6 +91,11 @@ SELECT CASE t.typtype WHEN 'd' THEN 'domain' WHEN 'e' THEN 'enum' WHEN 'r' THEN 
                                       WHERE co.oid = a.attcollation AND co.oid <> 100), '')
                         FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
                         ORDER BY a.attnum) END AS columns,
+       CASE WHEN t.typtype = 'c'
+            THEN ARRAY (SELECT quote_ident(a.attname) || ': ' || d.description
+                        FROM pg_attribute a JOIN pg_description d
+                          ON d.classoid = 'pg_class'::regclass AND d.objoid = a.attrelid AND d.objsubid = a.attnum
+                        WHERE a.attrelid = t.typrelid AND a.attnum > 0 ORDER BY a.attnum) END AS column_comments,
        CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END AS base_type,
        CASE WHEN t.typtype = 'd' THEN t.typnotnull END AS not_null,
        CASE WHEN t.typtype = 'd' THEN pg_get_expr(t.typdefaultbin, 0) END AS default,
@@ -167,23 +172,6 @@ FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
 """,
 )
 
-# The value of a setting that an application made up may be a secret: it is told by its sum.
-DATABASE_SETTINGS = Subject(
-    ("database setting",),
-    "pg_db_role_setting",
-    AS_IT_IS,
-    f"""
-SELECT 'database setting', NULL, split_part(c, '=', 1) || coalesce(' of role ' || quote_ident(r.rolname), ''), '', 0, 0,
-       NULL, NULL,
-       CASE WHEN g.name IS NOT NULL THEN substr(c, strpos(c, '=') + 1) END AS value,
-       CASE WHEN g.name IS NULL THEN {sha256_of("substr(c, strpos(c, '=') + 1)")} END AS value_sha256
-FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase AND d.datname = current_database()
-CROSS JOIN unnest(s.setconfig) c
-LEFT JOIN pg_roles r ON r.oid = s.setrole
-LEFT JOIN pg_settings g ON g.name = split_part(c, '=', 1) AND strpos(g.name, '.') = 0
-""",
-)
-
 EVENT_TRIGGERS = Subject(
     ("event trigger",),
     "pg_event_trigger",
@@ -196,7 +184,4 @@ FROM pg_event_trigger t WHERE t.{MADE_LATER}
 """,
 )
 
-SCHEMA_SUBJECTS = (
-    FUNCTIONS, PUBLICATIONS, PUBLICATION_TABLES, EXTENSIONS, DEFAULT_PRIVILEGES, DATABASE_SETTINGS,
-    EVENT_TRIGGERS,
-)  # fmt: skip
+SCHEMA_SUBJECTS = (FUNCTIONS, PUBLICATIONS, PUBLICATION_TABLES, EXTENSIONS, DEFAULT_PRIVILEGES, EVENT_TRIGGERS)

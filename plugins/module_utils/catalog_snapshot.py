@@ -4,9 +4,10 @@
 
 """The catalog snapshot: everything in a database that a migration can change, by name, at one moment.
 
-The same catalogs give the same objects and the same fingerprint, on any server of the major version. The order of a
-table's columns is no part of it: a column that is dropped and brought back is the last one, and no undo can help that.
-Where sequences stand and how many rows there are is kept beside the objects, since the application moves both.
+The same catalogs give the same objects and the same fingerprint, on any server of the major version that has the same
+roles, whatever the database is called. The order of a table's columns is no part of it: a column that is dropped and
+brought back is the last one, and no undo can help that. Where sequences stand and how many rows there are is kept
+beside the objects, since the application moves both.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from datetime import UTC
 from functools import cached_property
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import CatalogObject, canonical, digest
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import (
+    DATABASE,
+    CatalogObject,
+    canonical,
+    digest,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading import (
     Catalog,
     changed_meanwhile,
@@ -90,9 +96,8 @@ class Snapshot:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over all objects; the same wherever the same statements made them."""
-        return digest(
-            canonical([[o.kind, o.name, o.schema, o.relation, o.attributes] for o in self.objects.values()])
-        )
+        names = [(o, "" if o.kind == DATABASE else o.name) for o in self.objects.values()]
+        return digest(canonical([[o.kind, name, o.schema, o.relation, o.attributes] for o, name in names]))
 
     def arrange(self, objects: list[CatalogObject]) -> str:
         """Take these objects, in their order.

@@ -30,11 +30,14 @@ from ansible_collections.pgops.rollback.plugins.module_utils.system_user import 
 #: How many differences a message names.
 _NAMED = 3
 
-#: Kinds of objects that every dump and every data directory holds.
+#: Kinds of objects that every dump and every data directory holds. Roles and the privileges of the database are in no
+#: dump, and in a disposable cluster roles are stand-ins that cannot log in.
 _DUMPED = frozenset(
     {"table", "view", "materialized view", "sequence", "function", "procedure", "aggregate", "column", "constraint",
      "index", "trigger", "policy", "rule", "type", "enum", "domain", "range"}
 )  # fmt: skip
+
+_NOT_COMPARED = "roles and the database's own privileges were not compared"
 
 #: A table of fewer rows may well change by more than any tolerance within a day.
 _SMALL = 1000
@@ -266,9 +269,17 @@ def beside_baseline(connection: Any, baseline: Baseline, tolerance: int) -> Chec
             f" {_some(changed)}.",
         )  # fmt: skip
     if not then.checksums and then.rows_are != "exact":
-        return Check("baseline", SKIPPED, "Every object of the baseline is there; it has no row counts to compare.")
+        return Check(
+            "baseline",
+            SKIPPED,
+            f"Every object of the baseline is there; it has no row counts to compare, and {_NOT_COMPARED}.",
+        )
     held = "every row" if then.checksums else f"as many rows, within {tolerance} %,"
-    return Check("baseline", PASSED, f"Every object of the baseline ({then.taken_at}) is there, and {held} of each.")
+    return Check(
+        "baseline",
+        PASSED,
+        f"Every object of the baseline ({then.taken_at}) is there, and {held} of each; {_NOT_COMPARED}.",
+    )
 
 
 def expected_tables(connection: Any, tables: list[str]) -> Check:

@@ -19,7 +19,9 @@ ROW_SECURITY, ACCESS, OBJECTS, DETAILS, ADDITIONS = "row_security", "access", "o
 
 _ATTRIBUTES = {
     "row_security": ROW_SECURITY, "row_security_forced": ROW_SECURITY, "owner": ACCESS, "privileges": ACCESS,
-    "comment": DETAILS, "statistics_target": DETAILS, "clustered": DETAILS,
+    "bypass_rls": ROW_SECURITY, "superuser": ACCESS, "login": ACCESS, "inherit": ACCESS, "create_role": ACCESS,
+    "create_db": ACCESS, "replication": ACCESS, "member_of": ACCESS, "connection_limit": ACCESS,
+    "comment": DETAILS, "column_comments": DETAILS, "statistics_target": DETAILS, "clustered": DETAILS,
 }  # fmt: skip
 
 _KINDS = {"policy": ROW_SECURITY, "default privileges": ACCESS}

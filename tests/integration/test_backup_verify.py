@@ -544,6 +544,7 @@ def test_beside_a_baseline(app: TestDatabase, tmp_path: Path) -> None:
     run = verify(dump, baseline=baseline)
     assert (run["verdict"], checks(run)["baseline"]) == ("ok", "passed"), run["msg"]
     assert run["steps"][-1]["details"]["proved"] == "It restores, with what the baseline says"
+    assert "own privileges were not compared" in str(run["steps"])
 
     app.query("UPDATE orders SET note = 'changed' WHERE id = 7")
     run = verify(take_dump(app, tmp_path, "custom"), baseline=baseline)
