@@ -178,6 +178,7 @@ FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = c
 """,
 )
 
+
 def _option_names(options: str) -> str:
     return f"ARRAY (SELECT option_name FROM pg_options_to_table({options}) ORDER BY 1) AS option_names"
 

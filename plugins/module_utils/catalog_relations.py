@@ -54,6 +54,7 @@ def options_sha256(options: str) -> str:
     ordered = f"""(SELECT string_agg(o, ',' ORDER BY o COLLATE "C") FROM unnest({options}) o)"""
     return f"CASE WHEN {options} IS NOT NULL THEN {sha256_of(ordered)} END"
 
+
 RELATIONS = Subject(
     ("table", "foreign table", "view", "materialized view"),
     "pg_class",

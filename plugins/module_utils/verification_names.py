@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 
@@ -23,7 +24,7 @@ NAMED_AS = {
 }
 
 #: How many arguments a function takes: the least and the most; None for any number.
-Arguments = tuple[int, int | None]
+Arguments: TypeAlias = "tuple[int, int | None]"
 
 
 @dataclass(frozen=True)

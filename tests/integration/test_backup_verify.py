@@ -766,3 +766,17 @@ def test_large_objects_of_a_directory(
     run = verify(path, "integrity")
     assert run.failed
     assert f"large object 4711 {said}" in run["msg"]
+
+
+@pytest.mark.parametrize("seconds", [1, 3])
+def test_a_drill_without_time_cleans_up(app: TestDatabase, tmp_path: Path, drill_place: Path, seconds: int) -> None:
+    """Whatever it was about to do: the time ends at another place each time, at the last while a program is at work."""
+    path = take_dump(app, tmp_path, "plain")
+    end = "--\n-- PostgreSQL database dump complete"
+    path.write_text(path.read_text().replace(end, f"SELECT pg_catalog.pg_sleep(100);\n\n{end}"))
+    run = verify(path, drill_timeout=f"{seconds}s", drill_directory=str(drill_place))
+    assert statuses(run)["drill"] == "failed"
+    assert checks(run).get("cleanup", "passed") == "passed", run["steps"][-1]
+    assert f"took longer than {seconds} s and was ended" in run["msg"]
+    assert "backup_verification_drill_timeout" in run["msg"]
+    assert list(drill_place.iterdir()) == []

@@ -57,8 +57,8 @@ CHANGES: list[tuple[str, list[str]]] = [
     ("COMMENT ON COLUMN pair.a IS 'first'", ["type public.pair has column comments a: first; it had none"]),
     ("COMMENT ON OPERATOR FAMILY family USING btree IS 'kin'",
      ["operator family public.family USING btree has comment kin; it had none"]),
-    ("COMMENT ON LANGUAGE plpgsql IS 'spoken'", ["comment of language plpgsql is spoken; it was PL/pgSQL"
-                                                " procedural language"]),
+    ("COMMENT ON LANGUAGE plpgsql IS 'spoken'",
+     ["comment of language plpgsql is spoken; it was PL/pgSQL procedural language"]),
     ("REVOKE USAGE ON LANGUAGE plpgsql FROM public", ["public lost USAGE on language plpgsql"]),
     ("COMMENT ON EXTENSION plpgsql IS 'ours'",
      ["comment of extension plpgsql is ours; it was PL/pgSQL procedural language"]),

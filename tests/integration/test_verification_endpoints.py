@@ -90,7 +90,6 @@ class Handler(BaseHTTPRequestHandler):
             while not self.server.ended.is_set():
                 self.wfile.write(b"x" * 65536)
 
-
     def long(self) -> None:
         self.answer(200, b"a" * 150_000 + b" status ok (fine)")
 
