@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import (
@@ -23,8 +24,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_
 
 Key = tuple[str, str]
 
-#: A name in a definition: not a part of a longer one, but perhaps followed by a column's.
-_NAME = r'(?<![\w.$"])(?:{})(?![\w$"])'
+_PART = re.compile(r'"(?:[^"]|"")+"|[^\W\d][\w$]*')
+
+#: A name in a definition, with all its parts: perhaps a column's.
+_NAME = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))*")
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,25 @@ class Renamed:
 
     def only_by_name(self, old: Any, new: Any) -> bool:
         """Whether an attribute is another one just because it tells the name of what was renamed."""
-        # Definitions tell the names of functions without their types.
-        names = {split_signature(each.before)[0]: split_signature(each.name)[0] for each in self.renamings}
-        if not names:
-            return False
-        longest_first = sorted(names, key=len, reverse=True)
-        pattern = re.compile(_NAME.format("|".join(map(re.escape, longest_first))))
-        return bool(_replaced(pattern, names, old) == new)
+        return bool(self.renamings) and bool(self._later(old) == new)
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """Definitions tell the names of functions without their types."""
+        return {split_signature(each.before)[0]: split_signature(each.name)[0] for each in self.renamings}
+
+    def _later(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return _NAME.sub(self._later_name, value)
+        return [self._later(each) for each in value] if isinstance(value, list) else value
+
+    def _later_name(self, match: re.Match[str]) -> str:
+        parts = _PART.findall(match[0])
+        for length in range(len(parts), 0, -1):
+            name = self._names.get(".".join(parts[:length]))
+            if name is not None:
+                return ".".join([name, *parts[length:]])
+        return match[0]
 
 
 def under_later_names(before: Snapshot, after: Snapshot) -> Renamed:
@@ -106,11 +121,3 @@ def _part_of(whole: CatalogObject, part: CatalogObject, after: Snapshot) -> Cata
         usual = f"{part.relation}_{parse_name(part.name, part.kind)[-1]}_not_null"
         return replace(renamed, attributes={"not_null_constraint": usual, **part.attributes})
     return renamed
-
-
-def _replaced(pattern: re.Pattern[str], names: dict[str, str], value: Any) -> Any:
-    if isinstance(value, str):
-        return pattern.sub(lambda match: names[match[0]], value)
-    if isinstance(value, list):
-        return [_replaced(pattern, names, each) for each in value]
-    return value
