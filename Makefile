@@ -7,6 +7,8 @@ STAMP := $(VENV)/.complete
 # Runs the official checks where only a package index can be reached; lies beside the checkout, if anywhere.
 SANITY := ../shared/bin/ansible-test-sanity
 POSTGRES_VERSIONS := 15,16,17,18
+# Each worker has servers of its own. What one file shares between its tests stays with one worker.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # Ansible's programs call each other by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -48,11 +50,11 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog fragments
 	$(BIN)/antsibull-changelog lint
 
 test: setup ## everything quick, on one Postgres: pytest, then the Molecule scenarios
-	$(BIN)/pytest
+	$(PYTEST)
 	$(BIN)/molecule test --all
 
 test-full: setup ## everything, on every Postgres that is found, and ansible-test sanity
-	$(BIN)/pytest -m "full or not full" --postgres-versions $(POSTGRES_VERSIONS)
+	$(PYTEST) -m "full or not full" --postgres-versions $(POSTGRES_VERSIONS)
 	$(BIN)/molecule test --all
 	@if [ -x $(SANITY) ]; then $(SANITY) .; else echo "SKIPPED: ansible-test sanity ($(SANITY) is not there)"; fi
 

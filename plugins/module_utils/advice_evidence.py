@@ -107,6 +107,9 @@ def read_evidence(options: dict[str, Any], now: datetime) -> Evidence:
     return Evidence(
         host=options["host"],
         manifest_path=options["manifest_path"],
+        inventories=options["inventories"],
+        variables={name: str(value) for name, value in options["variables"].items()},
+        by_file=options["by_file"],
         operators_answer=options["application"],
         findings=read_findings(options["verification"]),
         unreachable=database.unreachable,
@@ -144,7 +147,11 @@ def _with_protected(migration: Migration, manifest: dict[str, Any], before: Base
     entries = manifest.get("protected") or []
     listed = {_canonical(str(each.get("name"))) for each in entries if isinstance(each, dict)}
     there = {name for kind, name in before.snapshot.objects if kind in ("table", "foreign table")} if before else set()
-    return replace(migration, protected=[name for name in migration.tables if name in listed | there])
+    return replace(
+        migration,
+        protected=[name for name in migration.tables if name in listed | there],
+        provenance_known=before is not None or bool(manifest.get("before")),
+    )
 
 
 def _canonical(name: str) -> str:
@@ -164,9 +171,14 @@ def _read_baselines(options: dict[str, Any]) -> Baselines:
             notes.append(f"No baseline {moment} the migration was named (rollback_migration).")
             continue
         try:
-            found[-1] = read_baseline(Path(options[option]))
+            read = read_baseline(Path(options[option]))
         except RollbackError as error:
             notes.append(f"No baseline {moment} the migration: {error.message}")
+            continue
+        if read.moment == moment:
+            found[-1] = read
+        else:
+            notes.append(f"No baseline {moment} the migration: {options[option]} is the one {read.moment} it.")
     return Baselines(found[0], found[1], notes)
 
 

@@ -44,6 +44,8 @@ _SHOWN = 20
 #: What ``-e name=value`` takes as it is; anything else is given as JSON.
 _PLAIN_VALUE = re.compile(r"[\w./:@%+-]+\Z")
 
+_FILES = {"rollback": "rollback.yml", "verify_backup": "playbooks/verify_backup.yml"}
+
 _HEADLINES = {
     FIX_FORWARD: "Fix forward, do not roll back.",
     SEQUENCE_RESET: "Reset the sequences.",
@@ -109,7 +111,7 @@ def _verify(evidence: Evidence) -> str:
     if evidence.application == UNKNOWN and not evidence.unreachable:
         answer = DOWN
     given = {} if answer == UNKNOWN else {"rollback_advice_application": answer}
-    return _command(evidence, "rollback.yml", "--tags", "verify,advise", **_with_manifest(evidence), **given)
+    return _command(evidence, "rollback", "--tags", "verify,advise", **_with_manifest(evidence), **given)
 
 
 def _with_manifest(evidence: Evidence) -> dict[str, str]:
@@ -117,8 +119,12 @@ def _with_manifest(evidence: Evidence) -> dict[str, str]:
 
 
 def _command(evidence: Evidence, playbook: str, *arguments: str, **variables: str) -> str:
-    words = ["ansible-playbook", playbook, *arguments, *(["--limit", evidence.host] if evidence.host else [])]
-    for name, value in variables.items():
+    words = ["ansible-playbook"]
+    for inventory in evidence.inventories:
+        words += ["-i", inventory]
+    words += [_FILES[playbook] if evidence.by_file else f"pgops.rollback.{playbook}", *arguments]
+    words += ["--limit", evidence.host] if evidence.host else []
+    for name, value in {**evidence.variables, **variables}.items():
         plain = _PLAIN_VALUE.match(value)
         words += ["-e", f"{name}={value}" if plain else json.dumps({name: value}, ensure_ascii=False)]
     return shlex.join(words)
@@ -136,13 +142,13 @@ def _option(name: str, loses: str, rows_lost: int | None, blocked_by: str, comma
 
 
 def _fix_forward(evidence: Evidence) -> Option:
-    return _option(FIX_FORWARD, "nothing", 0, "", _command(evidence, "rollback.yml", "--tags", "verify"))
+    return _option(FIX_FORWARD, "nothing", 0, "", _command(evidence, "rollback", "--tags", "verify"))
 
 
 def _sequence_reset(evidence: Evidence) -> Option:
     lost_default = any(check.name.startswith("keys_without_default") for check in evidence.findings.failed(SEQUENCE))
     repair = {"sequence_reset_repair_defaults": "true"} if lost_default else {}
-    command = _command(evidence, "rollback.yml", "--tags", "sequence", **repair)
+    command = _command(evidence, "rollback", "--tags", "sequence", **repair)
     return _option(SEQUENCE_RESET, "nothing", 0, _unreachable(evidence), command)
 
 
@@ -157,7 +163,7 @@ def _teardown(evidence: Evidence) -> Option:
     rows = evidence.created_rows
     known = not rows.unknown
     command = "" if no_teardown else _command(
-        evidence, "rollback.yml", "--tags", "plan", **_with_manifest(evidence), teardown_mode="quarantine"
+        evidence, "rollback", "--tags", "plan", **_with_manifest(evidence), teardown_mode="quarantine"
     )  # fmt: skip
     loses = _rows_of_created(evidence)
     return _option(TEARDOWN, loses, rows.total if known else None, no_teardown or _unreachable(evidence), command)
@@ -190,7 +196,7 @@ def _full_restore(evidence: Evidence) -> Option:
     backup = evidence.backup
     if backup is None:
         reason = f"no verified backup: {evidence.no_backup}"
-        command = _command(evidence, "playbooks/verify_backup.yml")
+        command = _command(evidence, "verify_backup")
         return _option(FULL_RESTORE, "what was written since a backup that nobody has proven", None, reason, command)
     least, most = evidence.since_backup_least, evidence.since_backup_most
     loses = f"everything written in every table since {_moment(backup.finished_at)}: "
@@ -202,8 +208,8 @@ def _full_restore(evidence: Evidence) -> Option:
         loses += f"unknown how much, because {_unreachable(evidence) or 'no baseline can be compared with'}"
     elif not most:
         loses += ", and unknown how much before that"
-    command = _command(evidence, "restore.yml", database_restore_backup_id=backup.id)
-    return _option(FULL_RESTORE, loses, most.total if most else None, "", command)
+    by_hand = f"no playbook does it in this release, so restore {backup.id} with {backup.source}'s own tool"
+    return _option(FULL_RESTORE, loses, most.total if most else None, by_hand, "")
 
 
 def _evidence(evidence: Evidence) -> list[dict[str, Any]]:

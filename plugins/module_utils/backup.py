@@ -19,6 +19,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.system_user import 
 COMPLETE, UNFINISHED, FAILED = "complete", "unfinished", "failed"
 
 
+#: The variable that says how long one call of an external program may take.
+PROGRAM_TIMEOUT = "backup_verification_program_timeout"
+
+
 class Progress(Protocol):
     """Called with what is being done and, where it is known, how far it is (0 to 1)."""
 

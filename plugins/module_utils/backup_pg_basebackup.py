@@ -71,7 +71,7 @@ class PgBasebackup(PhysicalSource):
 
     def _candidates(self) -> list[Path]:
         given = self.settings.path or ""
-        if glob.has_magic(given):
+        if glob.has_magic(given) and not os.path.exists(given):
             return [path for path in map(Path, glob.glob(given)) if path.is_dir()]
         path = Path(given)
         try:

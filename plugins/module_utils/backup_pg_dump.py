@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import re
 import tarfile
@@ -31,6 +30,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     FAILED,
     FAULTY,
     PASSED,
+    PROGRAM_TIMEOUT,
     UNFINISHED,
     Backup,
     Check,
@@ -38,6 +38,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     Source,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest import (
+    MANIFEST_ENDING,
     manifest_path,
     read_manifest,
     verify_file,
@@ -63,11 +64,16 @@ from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
     versions,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
+from ansible_collections.pgops.rollback.plugins.module_utils.file_sums import beside
 from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import find_binaries
+from ansible_collections.pgops.rollback.plugins.module_utils.recorded_sums import SUM_ENDING, recorded_sum, sum_file
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import own_user
 
 #: Beside a dump, and no dump; nor is what is still being written under another name.
 _COMPANIONS = re.compile(r"\.|.*\.(sha256|md5|json|log|txt|tmp|part|partial)\Z")
+
+#: What may lie beside a dump and belong to it.
+_BESIDE = (MANIFEST_ENDING, SUM_ENDING)
 
 #: A file that is much younger than the dump in it is a copy. The dump's own date has no zone (up to 14 hours), and a
 #: dump may take a day.
@@ -75,8 +81,6 @@ _COPIED_AFTER = timedelta(hours=38)
 
 #: The list of the large objects in a tar file; from 17 on there may be several.
 _LARGE_OBJECTS = re.compile(r"blobs(_\d+)?\.toc")
-
-_CHUNK = 1 << 20
 
 
 class PgDump(Source):
@@ -88,7 +92,7 @@ class PgDump(Source):
 
     def backups(self) -> list[Backup]:
         listed = []
-        for path in self._candidates():
+        for path in {_without_link(path): None for path in self._candidates()}:
             with suppress(FileNotFoundError):  # removed meanwhile, as retention does
                 listed.append(self._listed(path))
         return listed
@@ -106,7 +110,7 @@ class PgDump(Source):
             with os.scandir(path) as entries:
                 return [
                     Path(entry.path) for entry in entries
-                    if not _COMPANIONS.match(entry.name) and (entry.is_file() or _may_be_dump(entry))
+                    if not _COMPANIONS.match(entry.name) and (os.path.isfile(entry) or _may_be_dump(entry))
                 ]  # fmt: skip
         except FileNotFoundError as error:
             raise RollbackError(
@@ -186,7 +190,7 @@ class PgDump(Source):
     def integrity(self, backup: Backup, progress: Progress) -> list[Check]:
         path = Path(backup.location)
         form = backup.details["format"]
-        checks = [_recorded_sum(path, progress)] if _sum_file(path).exists() else []
+        checks = [recorded_sum(path, progress)] if sum_file(path).exists() else []
         if manifest_path(path).exists():
             checks += verify_file(read_manifest(manifest_path(path)), path, progress)
         if form in ARCHIVES:
@@ -207,11 +211,21 @@ class PgDump(Source):
         binaries = certain(find_binaries(major, user, wheels=self.settings.wheels))
         command = [str(binaries.bindir / "pg_restore"), "-f", os.devnull]
         command += ["--schema-only"] if form == DIRECTORY else []
-        answer = user.run([*command, str(path)], Path("/"), self.settings.timeout)
+        answer = user.run([*command, str(path)], Path("/"), self.settings.timeout, limit=PROGRAM_TIMEOUT)
         if answer.returncode == 0:
             return Check("structure", PASSED, f"pg_restore {binaries.version} reads it to its end.")
         reason = " ".join(answer.stderr.split()).removeprefix("pg_restore: error: ")
         return Check("structure", FAULTY, f"pg_restore cannot read it: {reason[:300].rstrip('.')}.")
+
+
+def _without_link(path: Path) -> Path:
+    """The dump that a link such as latest.dump leads to: what belongs to it lies there, and it has one name only.
+
+    A link that itself has what the dump has not stays.
+    """
+    if any(beside(path, ending) == path.with_name(f"{path.name}{ending}") for ending in _BESIDE):
+        return path
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _may_be_dump(entry: os.DirEntry[str]) -> bool:
@@ -368,25 +382,3 @@ def _end_marker(path: Path, progress: Progress) -> Check:
     if ended:
         return Check("end_marker", PASSED, f"It ends with pg_dump's end marker, after {total:,} bytes of SQL.")
     return Check("end_marker", FAULTY, f"After {total:,} bytes of SQL it ends without pg_dump's end marker: cut short.")
-
-
-def _sum_file(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
-
-
-def _recorded_sum(path: Path, progress: Progress) -> Check:
-    recorded = re.search(r"\b([0-9a-fA-F]{64})\b", _sum_file(path).read_text(encoding="utf-8", errors="replace"))
-    if recorded is None:
-        return Check("sha256", FAULTY, f"{_sum_file(path).name} holds no SHA-256 sum.")
-    if path.is_dir():
-        return Check("sha256", FAULTY, f"{_sum_file(path).name} stands beside a directory, which has no sum.")
-    digest = hashlib.sha256()
-    size, total = path.stat().st_size, 0
-    with path.open("rb") as stream:
-        while found := stream.read(_CHUNK):
-            digest.update(found)
-            total += len(found)
-            progress(f"checking the sum of {path.name}", total / size)
-    if digest.hexdigest() == recorded.group(1).lower():
-        return Check("sha256", PASSED, f"It has the sum that {_sum_file(path).name} recorded.")
-    return Check("sha256", FAULTY, f"Its SHA-256 sum is another than {_sum_file(path).name} says: changed since.")

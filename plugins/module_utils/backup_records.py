@@ -73,8 +73,8 @@ def write_record(directory: Path, record: dict[str, Any]) -> Path:
 
 
 def read_history(directory: Path) -> list[dict[str, Any]]:
-    """The last runs, newest first: ``run_id``, ``finished``, ``verdict``, ``backup_id``, ``backup_finished``,
-    ``age_seconds``, ``size_bytes`` and ``drill_seconds`` (None without a drill).
+    """The last runs, newest first: ``run_id``, ``source``, ``database``, ``finished``, ``verdict``, ``backup_id``,
+    ``backup_finished``, ``age_seconds``, ``size_bytes`` and ``drill_seconds`` (None without a drill).
 
     :raises RollbackError: ``history_unreadable``.
     """
@@ -100,7 +100,8 @@ def latest_drill(directory: Path, max_age: timedelta, now: datetime) -> dict[str
     :param directory: as for write_record().
     :param now: UTC.
     :raises RollbackError: ``drill_missing``; ``drill_stale`` when it is older than that, or a later run found fault
-        with the same backup; ``drill_unreadable`` when it is not what was written, or ``history_unreadable``.
+        with this backup or another one of the same source and database; ``drill_unreadable`` when it is not what was
+        written, or ``history_unreadable``.
     """
     record = _read_drill(directory)
     age = now - _time(record["finished"])
@@ -116,7 +117,7 @@ def latest_drill(directory: Path, max_age: timedelta, now: datetime) -> dict[str
         # Not by its name alone, which the user may have given to a later run too.
         if (run.get("run_id"), run.get("finished")) == (record["run_id"], record["finished"]):
             break
-        if run.get("verdict") == "failed" and run.get("backup_id") in (None, record["backup"]["id"]):
+        if run.get("verdict") == "failed" and not _elsewhere(run, record):
             raise RollbackError(
                 "drill_stale",
                 f"The restore drill of run {record['run_id']} succeeded, but the later run {run.get('run_id')} found"
@@ -124,6 +125,11 @@ def latest_drill(directory: Path, max_age: timedelta, now: datetime) -> dict[str
                 "See that run's report, remove the fault and run verify_backup.yml with its drill again.",
             )
     return record
+
+
+def _elsewhere(run: dict[str, Any], record: dict[str, Any]) -> bool:
+    """Whether a run of the history looked at backups that say nothing of the record's, and says so."""
+    return any(None not in (run.get(key), record[key]) and run[key] != record[key] for key in ("source", "database"))
 
 
 def drilled(record: dict[str, Any]) -> bool:
@@ -175,6 +181,8 @@ def _entry(record: dict[str, Any]) -> dict[str, Any]:
     drill: dict[str, Any] = next((rung["details"] for rung in record["rungs"] if rung["name"] == "drill"), {})
     return {
         "run_id": record["run_id"],
+        "source": record["source"],
+        "database": record["database"],
         "finished": record["finished"],
         "verdict": record["verdict"],
         "backup_id": backup.get("id"),

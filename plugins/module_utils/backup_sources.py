@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.backup import Source, SourceSettings
+from ansible_collections.pgops.rollback.plugins.module_utils.backup import PROGRAM_TIMEOUT, Source, SourceSettings
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_barman import Barman
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_pg_basebackup import PgBasebackup
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_pg_dump import PgDump
@@ -87,7 +87,7 @@ def open_source(options: dict[str, Any]) -> Source:
             f"backup_verification_path is {options['path']!r}, which is relative, and to what is not certain.",
             "Give it as an absolute path; nothing was done.",
         )
-    timeout = parse_duration(options["program_timeout"], "backup_verification_program_timeout")
+    timeout = parse_duration(options["program_timeout"], PROGRAM_TIMEOUT)
     return kind(
         SourceSettings(
             user=system_user(options["user"]),

@@ -14,7 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from ansible_collections.pgops.rollback.plugins.module_utils.backup import FAULTY, PASSED, Backup, Check, SourceSettings
+from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
+    FAULTY,
+    PASSED,
+    PROGRAM_TIMEOUT,
+    Backup,
+    Check,
+    SourceSettings,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import SystemUser
 from ansible_collections.pgops.rollback.plugins.module_utils.wal_segments import (
@@ -35,7 +42,7 @@ def run_tool(settings: SourceSettings, command: Sequence[str]) -> CompletedProce
     """
     program = command[0]
     try:
-        return settings.user.run(command, Path("/"), settings.timeout)
+        return settings.user.run(command, Path("/"), settings.timeout, limit=PROGRAM_TIMEOUT)
     except OSError as error:
         raise RollbackError(
             "program_missing",

@@ -19,7 +19,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ansible_collections.pgops.rollback.plugins.module_utils.backup import FAULTY, PASSED, SKIPPED, Check, Progress
+from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
+    FAULTY,
+    PASSED,
+    PROGRAM_TIMEOUT,
+    SKIPPED,
+    Check,
+    Progress,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.base_backup_files import PLAIN, TAR, Entry, entries
 from ansible_collections.pgops.rollback.plugins.module_utils.base_backup_manifest import (
     UNLISTED,
@@ -127,7 +134,8 @@ def _by_pg_verifybackup(
     progress(f"verifying {backup.directory.name} with pg_verifybackup", None)
     begun = time.monotonic()
     options = [] if with_wal else ["--no-parse-wal"]
-    answer = tools.user.run([verifier, *options, str(backup.directory)], Path("/"), tools.timeout)
+    command = [verifier, *options, str(backup.directory)]
+    answer = tools.user.run(command, Path("/"), tools.timeout, limit=PROGRAM_TIMEOUT)
     seconds = time.monotonic() - begun
     if answer.returncode == 0:
         what = "every file, and the WAL it needs," if with_wal else "every file"
@@ -235,7 +243,8 @@ def _wal_readable(backup: BaseBackup, spans: tuple[WalRange, ...], tools: Tools,
         return Check("wal_records", SKIPPED, f"Its WAL was not read: no room to unpack it in {wal.parent}.")
     for span in spans:
         limits = [f"--timeline={span.timeline}", f"--start={show_lsn(span.start)}", f"--end={show_lsn(span.end)}"]
-        answer = tools.user.run([dumper, "--quiet", f"--path={wal}", *limits], Path("/"), tools.timeout)
+        answer = tools.user.run([dumper, "--quiet", f"--path={wal}", *limits], Path("/"), tools.timeout,
+                                limit=PROGRAM_TIMEOUT)  # fmt: skip
         if answer.returncode != 0:
             said = [line.partition("error: ")[2] or line for line in answer.stderr.splitlines() if line.strip()]
             return Check("wal_records", FAULTY, f"pg_waldump cannot read the WAL it needs: {_some(said)}.")

@@ -113,6 +113,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
         "operator": baseline.operator,
         "writes": {"tables": baseline.writes.tables, "reset_at": baseline.writes.reset_at},
         "activity": baseline.activity,
+        "identities": baseline.snapshot.identities,
         "backup": baseline.backup,
         "backup_note": baseline.backup_note,
     }
@@ -147,7 +148,7 @@ def read_baseline(path: Path) -> Baseline:
         raise RollbackError(
             "baseline_unreadable", f"The baseline {path} cannot be read: {error.strerror}.", "Let this user read it."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _invalid(path, "is no whole JSON") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != _FORMAT_VERSION:
@@ -156,18 +157,20 @@ def read_baseline(path: Path) -> Baseline:
     try:
         if digest(canonical(heading)) != content["sum"]:
             raise _invalid(path, "was changed after it was written")
+        snapshot = Snapshot.from_json(content["snapshot"])
+        snapshot.identities = content.get("identities", {})  # which an earlier release did not keep
         return Baseline(
             migration=content["migration"],
             moment=content["moment"],
             host=content["host"],
             operator=content["operator"],
-            snapshot=Snapshot.from_json(content["snapshot"]),
+            snapshot=snapshot,
             writes=TableWrites(**content["writes"]),
             activity=content["activity"],
             backup=content["backup"],
             backup_note=content["backup_note"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise _invalid(path, f"does not say what it should ({error!s:.100})") from error
     except RollbackError as error:
         raise RollbackError(error.code, f"{path}: {error.message}", error.remedy) from error

@@ -15,6 +15,12 @@ from typing import Any
 #: Objects of these kinds are parts of a relation, whose columns, keys and rules they are.
 PART_OF_RELATION = ("column", "constraint", "index", "trigger", "rule", "policy", "publication table")
 
+#: What may have parts.
+WHOLES = ("table", "foreign table", "view", "materialized view", "domain")
+
+#: The database itself, and privileges on an object that initdb made.
+DATABASE, SYSTEM_PRIVILEGES = "database", "system privileges"
+
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 

@@ -4,8 +4,8 @@
 
 """What the catalogs are asked about the kinds that migrations seldom touch: operators, casts, foreign data …
 
-The form of the statements is that of catalog_relations. Options of foreign servers, user mappings and subscriptions are
-never read: they hold passwords.
+The form of the statements is that of catalog_relations. Options of foreign data wrappers, servers and user mappings are
+told by their sum, since they may be passwords; how subscriptions connect is never read.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_relations i
     STANDALONE,
     USER_SCHEMA,
     Subject,
+    options_sha256,
 )
 
 OPERATORS = Subject(
@@ -27,8 +28,8 @@ SELECT 'operator', n.nspname, quote_ident(n.nspname) || '.' || o.oprname || '('
        || CASE WHEN o.oprleft = 0 THEN 'NONE' ELSE format_type(o.oprleft, NULL) END || ', '
        || format_type(o.oprright, NULL) || ')', '', o.oid, 0, pg_get_userbyid(o.oprowner), NULL,
        o.oprcode::regprocedure::text AS function, nullif(o.oprcom, 0)::regoperator::text AS commutator,
-       nullif(o.oprnegate, 0)::regoperator::text AS negator, nullif(o.oprrest, 0::regproc)::text AS restrict,
-       nullif(o.oprjoin, 0::regproc)::text AS join, CASE WHEN o.oprcanmerge THEN true END AS merges,
+       nullif(o.oprnegate, 0)::regoperator::text AS negator, nullif(o.oprrest::text, '-') AS restrict,
+       nullif(o.oprjoin::text, '-') AS join, CASE WHEN o.oprcanmerge THEN true END AS merges,
        CASE WHEN o.oprcanhash THEN true END AS hashes
 FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE {USER_SCHEMA}
 """,
@@ -42,7 +43,8 @@ OPERATOR_CLASSES = Subject(
 SELECT 'operator class', n.nspname, o.opcname, ' USING ' || m.amname, o.oid, 0, pg_get_userbyid(o.opcowner), NULL,
        format_type(o.opcintype, NULL) AS type, o.opcdefault AS default,
        format_type(nullif(o.opckeytype, 0), NULL) AS storage,
-       quote_ident(fn.nspname) || '.' || quote_ident(f.opfname) AS family, NULL::text[] AS members
+       quote_ident(fn.nspname) || '.' || quote_ident(f.opfname) AS family, NULL::text[] AS members,
+       NULL AS comment
 FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace JOIN pg_am m ON m.oid = o.opcmethod
 JOIN pg_opfamily f ON f.oid = o.opcfamily JOIN pg_namespace fn ON fn.oid = f.opfnamespace
 WHERE {USER_SCHEMA}
@@ -56,7 +58,8 @@ SELECT 'operator family', n.nspname, f.opfname, ' USING ' || m.amname, NULL, 0, 
               UNION ALL
               SELECT 'function ' || p.amprocnum || ' ' || p.amproc::regprocedure || ' for '
                      || format_type(p.amproclefttype, NULL) || ', ' || format_type(p.amprocrighttype, NULL)
-              FROM pg_amproc p WHERE p.amprocfamily = f.oid) m ORDER BY member)
+              FROM pg_amproc p WHERE p.amprocfamily = f.oid) m ORDER BY member),
+       obj_description(f.oid, 'pg_opfamily')
 FROM pg_opfamily f JOIN pg_namespace n ON n.oid = f.opfnamespace JOIN pg_am m ON m.oid = f.opfmethod
 WHERE {USER_SCHEMA}
   AND NOT EXISTS (SELECT FROM pg_depend e
@@ -175,14 +178,20 @@ FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = c
 """,
 )
 
+
+def _option_names(options: str) -> str:
+    return f"ARRAY (SELECT option_name FROM pg_options_to_table({options}) ORDER BY 1) AS option_names"
+
+
 FOREIGN_DATA_WRAPPERS = Subject(
     ("foreign data wrapper",),
     "pg_foreign_data_wrapper",
     STANDALONE,
-    """
+    f"""
 SELECT 'foreign data wrapper', NULL, f.fdwname, '', f.oid, 0, pg_get_userbyid(f.fdwowner),
        coalesce(f.fdwacl, acldefault('F', f.fdwowner))::text, nullif(f.fdwhandler, 0)::regprocedure::text AS handler,
-       nullif(f.fdwvalidator, 0)::regprocedure::text AS validator
+       nullif(f.fdwvalidator, 0)::regprocedure::text AS validator,
+       {_option_names("f.fdwoptions")}, {options_sha256("f.fdwoptions")} AS options_sha256
 FROM pg_foreign_data_wrapper f
 """,
 )
@@ -191,35 +200,40 @@ FOREIGN_SERVERS = Subject(
     ("foreign server",),
     "pg_foreign_server",
     STANDALONE,
-    """
+    f"""
 SELECT 'foreign server', NULL, s.srvname, '', s.oid, 0, pg_get_userbyid(s.srvowner),
        coalesce(s.srvacl, acldefault('S', s.srvowner))::text, f.fdwname AS wrapper, s.srvtype AS type,
-       s.srvversion AS version
+       s.srvversion AS version, {_option_names("s.srvoptions")}, {options_sha256("s.srvoptions")} AS options_sha256
 FROM pg_foreign_server s JOIN pg_foreign_data_wrapper f ON f.oid = s.srvfdw
 """,
 )
 
-# The view: the catalog itself is for superusers.
+# The view: the catalog itself is for superusers. It tells of options that a role may not see as if there were none.
 USER_MAPPINGS = Subject(
     ("user mapping",),
     "pg_user_mapping",
     AS_IT_IS,
-    """
+    f"""
 SELECT 'user mapping', NULL, 'of ' || quote_ident(m.usename) || ' on ' || quote_ident(m.srvname), '', m.umid, 0,
-       NULL, NULL
-FROM pg_user_mappings m
+       NULL, NULL, {_option_names("m.umoptions")}, {options_sha256("m.umoptions")} AS options_sha256,
+       NOT (m.umuser <> 0 AND m.usename = current_user
+            AND (pg_has_role(s.srvowner, 'USAGE') OR has_server_privilege(m.srvid, 'USAGE'))
+            OR m.umuser = 0 AND pg_has_role(s.srvowner, 'USAGE')
+            OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)) AS _hidden
+FROM pg_user_mappings m JOIN pg_foreign_server s ON s.oid = m.srvid
 """,
 )
 
+# plpgsql is a member of an extension that is there from the start, and is described all the same.
 LANGUAGES = Subject(
     ("language",),
     "pg_language",
     STANDALONE,
     f"""
-SELECT 'language', NULL, l.lanname, '', l.oid, 0, pg_get_userbyid(l.lanowner),
-       coalesce(l.lanacl, acldefault('l', l.lanowner))::text, l.lanpltrusted AS trusted,
-       nullif(l.lanplcallfoid, 0)::regprocedure::text AS handler
-FROM pg_language l WHERE l.{MADE_LATER}
+SELECT 'language', NULL, l.lanname, '', CASE WHEN l.lanname <> 'plpgsql' THEN l.oid END, 0,
+       pg_get_userbyid(l.lanowner), coalesce(l.lanacl, acldefault('l', l.lanowner))::text, l.lanpltrusted AS trusted,
+       nullif(l.lanplcallfoid, 0)::regprocedure::text AS handler, obj_description(l.oid, 'pg_language') AS comment
+FROM pg_language l WHERE l.{MADE_LATER} OR l.lanname = 'plpgsql'
 """,
 )
 

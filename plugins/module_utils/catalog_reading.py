@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_cluster import CLUSTER_SUBJECTS, SYSTEM_PRIVILEGES
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_indexes import DEFINITIONS, PlainIndexes
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import CatalogObject
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_others import SELDOM_CHANGED
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_others import SELDOM_CHANGED, USER_MAPPINGS
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_privileges import privileges
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_relations import (
     AS_IT_IS,
@@ -29,6 +30,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_relations i
     RELATION_PARTS,
     RELATIONS,
     SEQUENCES,
+    STANDALONE,
     Subject,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_schemas import SCHEMA_SUBJECTS, SCHEMAS, TYPES
@@ -38,12 +40,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_
 
 #: Without these nothing else can be told. Whatever is a part of something comes after it.
 _NEEDED = (SCHEMAS, TYPES, RELATIONS)
-SUBJECTS = (*_NEEDED, *RELATION_PARTS, *SCHEMA_SUBJECTS, *SELDOM_CHANGED)
+SUBJECTS = (*_NEEDED, *RELATION_PARTS, *SCHEMA_SUBJECTS, *SELDOM_CHANGED, *CLUSTER_SUBJECTS)
 
 _MEMBERS = "SELECT classid::regclass::text, objid FROM pg_depend WHERE deptype = 'e'"
 _COMMENTS = """
 SELECT classoid::regclass::text, objoid, objsubid, description FROM pg_description
-WHERE objoid >= 16384 OR classoid = 'pg_namespace'::regclass
+WHERE objoid >= 16384 OR classoid IN ('pg_namespace'::regclass, 'pg_extension'::regclass)
 """
 
 #: Columns of every statement before the attributes; the last two of them become attributes as well.
@@ -85,9 +87,11 @@ class SequenceEntry:
 class Catalog:
     """:ivar relations: by OID; domains by their OID below zero.
     :ivar unreadable: kind, name and reason of what the role may not read.
+    :ivar identities: OIDs of what stands alone, by kind and name.
     """
 
     objects: list[CatalogObject] = field(default_factory=list)
+    identities: dict[str, dict[str, int]] = field(default_factory=dict)
     relations: dict[int, Relation] = field(default_factory=dict)
     sequences: list[SequenceEntry] = field(default_factory=list)
     unreadable: list[dict[str, str]] = field(default_factory=list)
@@ -194,6 +198,7 @@ class _Reader:
         if subject is RELATIONS:
             self._know_relations(rows, labels)
         place_of, further = self._place_of(subject), self._further(subject, labels)
+        alone = subject.names in (STANDALONE, AS_IT_IS)
         # Most columns are like many others, and share their attributes.
         alike: dict[Row, dict[str, Any]] = {}
         for row in rows:
@@ -209,6 +214,8 @@ class _Reader:
             if comment is not None:
                 more = {**more, "comment": comment}
             schema, relation, name = place
+            if alone and row[4]:
+                self._catalog.identities.setdefault(row[0], {})[name] = row[4]
             self._catalog.objects.append(
                 CatalogObject(row[0], name, schema, relation, {**attributes, **more} if more else attributes)
             )
@@ -286,10 +293,22 @@ class _Reader:
             owner = relations.get(named["_owner"])
             return {"owned_by": f"{owner.quoted}.{self._quoted(named['_column'])}"} if owner else {}
 
-        special = {
+        special: dict[Subject, Callable[[Row, Place], dict[str, Any]]] = {
             RELATIONS: of_relation, TYPES: of_type, COLUMNS: of_column, INDEXES: of_index, SEQUENCES: of_sequence,
+            USER_MAPPINGS: partial(self._of_user_mapping, labels), SYSTEM_PRIVILEGES: partial(_of_system, labels),
         }  # fmt: skip
         return special.get(subject)
+
+    def _of_user_mapping(self, labels: list[str], row: Row, place: Place) -> dict[str, Any]:
+        if row[labels.index("_hidden")]:
+            self._catalog.unreadable.append(
+                {"kind": row[0], "name": place[2], "reason": "The role may not see its options."}
+            )
+        return {}
+
+
+def _of_system(labels: list[str], row: Row, _place: Place) -> dict[str, Any]:
+    return {"initially": privileges(row[labels.index("_initially")], row[6])}
 
 
 def _attributes(row: Row, plain: list[tuple[int, str]]) -> dict[str, Any]:

@@ -39,6 +39,22 @@ USER_SCHEMA = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
 #: Objects that initdb did not make.
 MADE_LATER = "oid >= 16384"
 
+
+def sha256_of(text: str) -> str:
+    """The SQL of a text's sum, which is the same in every encoding. In SQL_ASCII nothing is known of it but its bytes.
+
+    :param text: an SQL expression.
+    """
+    encoding = "CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END"
+    return f"encode(sha256(convert_to({text}, {encoding})), 'hex')"
+
+
+def options_sha256(options: str) -> str:
+    """The SQL of the sum of foreign options, in any order: they may be passwords."""
+    ordered = f"""(SELECT string_agg(o, ',' ORDER BY o COLLATE "C") FROM unnest({options}) o)"""
+    return f"CASE WHEN {options} IS NOT NULL THEN {sha256_of(ordered)} END"
+
+
 RELATIONS = Subject(
     ("table", "foreign table", "view", "materialized view"),
     "pg_class",
@@ -71,7 +87,7 @@ LEFT JOIN pg_class t ON t.oid = c.reltoastrelid AND t.reloptions IS NOT NULL
 LEFT JOIN (SELECT i.inhrelid, array_agg(i.inhparent::bigint ORDER BY i.inhseqno) AS parents FROM pg_inherits i
            GROUP BY i.inhrelid) h ON h.inhrelid = c.oid
 LEFT JOIN (SELECT t.ftrelid, s.srvname, ARRAY (SELECT option_name FROM pg_options_to_table(t.ftoptions) ORDER BY 1)
-                  AS names, encode(sha256(convert_to(t.ftoptions::text, 'UTF8')), 'hex') AS sum
+                  AS names, {options_sha256("t.ftoptions")} AS sum
            FROM pg_foreign_table t JOIN pg_foreign_server s ON s.oid = t.ftserver) f ON f.ftrelid = c.oid
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relpersistence <> 't' AND {USER_SCHEMA}
 """,
@@ -98,7 +114,7 @@ SELECT 'column', a.attrelid, a.attname, '', a.attrelid, a.attnum,
        CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END AS compression,
        CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END AS statistics_target,
        (SELECT string_agg(o, ', ' ORDER BY o COLLATE "C") FROM unnest(a.attoptions) o) AS options,
-       encode(sha256(convert_to(a.attfdwoptions::text, 'UTF8')), 'hex') AS options_sha256,
+       {options_sha256("a.attfdwoptions")} AS options_sha256,
        CASE WHEN a.attinhcount > 0 THEN true END AS inherited,
        a.atttypid AS _type, a.attcollation AS _collation
 FROM pg_attribute a

@@ -16,6 +16,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_relations i
     STANDALONE,
     USER_SCHEMA,
     Subject,
+    sha256_of,
 )
 
 SCHEMAS = Subject(
@@ -29,7 +30,7 @@ FROM pg_namespace n WHERE {USER_SCHEMA}
 """,
 )
 
-# pg_get_functiondef knows no aggregates.
+# pg_get_functiondef knows no aggregates. No function at all is printed as -.
 FUNCTIONS = Subject(
     ("function", "procedure", "aggregate"),
     "pg_proc",
@@ -40,7 +41,7 @@ SELECT CASE p.prokind WHEN 'a' THEN 'aggregate' WHEN 'p' THEN 'procedure' ELSE '
            SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, place)
            ORDER BY a.place), ', ') || ')',
        p.oid, 0, pg_get_userbyid(p.proowner), coalesce(p.proacl, acldefault('f', p.proowner))::text,
-       d.definition, encode(sha256(convert_to(d.definition, 'UTF8')), 'hex') AS definition_sha256,
+       d.definition, {sha256_of("d.definition")} AS definition_sha256,
        l.lanname AS language, p.prosecdef AS security_definer,
        CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END AS volatility,
        CASE p.proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted' END AS parallel,
@@ -54,13 +55,13 @@ CROSS JOIN LATERAL (SELECT CASE WHEN p.prokind <> 'a' THEN pg_get_functiondef(p.
     'CREATE AGGREGATE %s.%s(%s) (%s)', quote_ident(n.nspname), quote_ident(p.proname), pg_get_function_arguments(p.oid),
     array_to_string(ARRAY[
         'SFUNC = ' || g.aggtransfn, 'STYPE = ' || format_type(g.aggtranstype, NULL),
-        'SSPACE = ' || nullif(g.aggtransspace, 0), 'FINALFUNC = ' || nullif(g.aggfinalfn, 0::regproc),
+        'SSPACE = ' || nullif(g.aggtransspace, 0), 'FINALFUNC = ' || nullif(g.aggfinalfn::text, '-'),
         'FINALFUNC_MODIFY = ' || g.aggfinalmodify::text, CASE WHEN g.aggfinalextra THEN 'FINALFUNC_EXTRA' END,
-        'COMBINEFUNC = ' || nullif(g.aggcombinefn, 0::regproc), 'SERIALFUNC = ' || nullif(g.aggserialfn, 0::regproc),
-        'DESERIALFUNC = ' || nullif(g.aggdeserialfn, 0::regproc), 'INITCOND = ' || quote_literal(g.agginitval),
-        'MSFUNC = ' || nullif(g.aggmtransfn, 0::regproc), 'MINVFUNC = ' || nullif(g.aggminvtransfn, 0::regproc),
+        'COMBINEFUNC = ' || nullif(g.aggcombinefn::text, '-'), 'SERIALFUNC = ' || nullif(g.aggserialfn::text, '-'),
+        'DESERIALFUNC = ' || nullif(g.aggdeserialfn::text, '-'), 'INITCOND = ' || quote_literal(g.agginitval),
+        'MSFUNC = ' || nullif(g.aggmtransfn::text, '-'), 'MINVFUNC = ' || nullif(g.aggminvtransfn::text, '-'),
         'MSTYPE = ' || format_type(nullif(g.aggmtranstype, 0), NULL), 'MSSPACE = ' || nullif(g.aggmtransspace, 0),
-        'MFINALFUNC = ' || nullif(g.aggmfinalfn, 0::regproc), CASE WHEN g.aggmfinalextra THEN 'MFINALFUNC_EXTRA' END,
+        'MFINALFUNC = ' || nullif(g.aggmfinalfn::text, '-'), CASE WHEN g.aggmfinalextra THEN 'MFINALFUNC_EXTRA' END,
         'MFINALFUNC_MODIFY = ' || g.aggmfinalmodify::text, 'MINITCOND = ' || quote_literal(g.aggminitval),
         'SORTOP = ' || nullif(g.aggsortop, 0)::regoperator, 'KIND = ' || g.aggkind::text], ', ')) END AS definition) d
 WHERE {USER_SCHEMA}
@@ -90,6 +91,11 @@ SELECT CASE t.typtype WHEN 'd' THEN 'domain' WHEN 'e' THEN 'enum' WHEN 'r' THEN 
                                       WHERE co.oid = a.attcollation AND co.oid <> 100), '')
                         FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
                         ORDER BY a.attnum) END AS columns,
+       CASE WHEN t.typtype = 'c'
+            THEN ARRAY (SELECT quote_ident(a.attname) || ': ' || d.description
+                        FROM pg_attribute a JOIN pg_description d
+                          ON d.classoid = 'pg_class'::regclass AND d.objoid = a.attrelid AND d.objsubid = a.attnum
+                        WHERE a.attrelid = t.typrelid AND a.attnum > 0 ORDER BY a.attnum) END AS column_comments,
        CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END AS base_type,
        CASE WHEN t.typtype = 'd' THEN t.typnotnull END AS not_null,
        CASE WHEN t.typtype = 'd' THEN pg_get_expr(t.typdefaultbin, 0) END AS default,
@@ -99,7 +105,7 @@ SELECT CASE t.typtype WHEN 'd' THEN 'domain' WHEN 'e' THEN 'enum' WHEN 'r' THEN 
             END AS collation,
        format_type(r.rngsubtype, NULL) AS subtype, format_type(r.rngmultitypid, NULL) AS multirange,
        (SELECT quote_ident(oc.opcname) FROM pg_opclass oc WHERE oc.oid = r.rngsubopc) AS operator_class,
-       nullif(r.rngcanonical, 0::regproc)::text AS canonical, nullif(r.rngsubdiff, 0::regproc)::text AS subtype_diff,
+       nullif(r.rngcanonical::text, '-') AS canonical, nullif(r.rngsubdiff::text, '-') AS subtype_diff,
        CASE WHEN t.typtype = 'b' THEN ARRAY[t.typinput::text, t.typoutput::text, t.typlen::text, t.typalign::text,
                                             t.typstorage::text, t.typcategory::text, t.typdefault] END AS base
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
@@ -166,24 +172,6 @@ FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
 """,
 )
 
-# The value of a setting that an application made up may be a secret: it is told by its sum.
-DATABASE_SETTINGS = Subject(
-    ("database setting",),
-    "pg_db_role_setting",
-    AS_IT_IS,
-    """
-SELECT 'database setting', NULL, split_part(c, '=', 1) || coalesce(' of role ' || quote_ident(r.rolname), ''), '', 0, 0,
-       NULL, NULL,
-       CASE WHEN g.name IS NOT NULL THEN substr(c, strpos(c, '=') + 1) END AS value,
-       CASE WHEN g.name IS NULL THEN encode(sha256(convert_to(substr(c, strpos(c, '=') + 1), 'UTF8')), 'hex') END
-           AS value_sha256
-FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase AND d.datname = current_database()
-CROSS JOIN unnest(s.setconfig) c
-LEFT JOIN pg_roles r ON r.oid = s.setrole
-LEFT JOIN pg_settings g ON g.name = split_part(c, '=', 1) AND strpos(g.name, '.') = 0
-""",
-)
-
 EVENT_TRIGGERS = Subject(
     ("event trigger",),
     "pg_event_trigger",
@@ -196,7 +184,4 @@ FROM pg_event_trigger t WHERE t.{MADE_LATER}
 """,
 )
 
-SCHEMA_SUBJECTS = (
-    FUNCTIONS, PUBLICATIONS, PUBLICATION_TABLES, EXTENSIONS, DEFAULT_PRIVILEGES, DATABASE_SETTINGS,
-    EVENT_TRIGGERS,
-)  # fmt: skip
+SCHEMA_SUBJECTS = (FUNCTIONS, PUBLICATIONS, PUBLICATION_TABLES, EXTENSIONS, DEFAULT_PRIVILEGES, EVENT_TRIGGERS)

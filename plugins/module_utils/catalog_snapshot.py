@@ -4,9 +4,10 @@
 
 """The catalog snapshot: everything in a database that a migration can change, by name, at one moment.
 
-The same catalogs give the same objects and the same fingerprint, on any server of the major version. The order of a
-table's columns is no part of it: a column that is dropped and brought back is the last one, and no undo can help that.
-Where sequences stand and how many rows there are is kept beside the objects, since the application moves both.
+The same catalogs give the same objects and the same fingerprint, on any server of the major version that has the same
+roles, whatever the database is called. The order of a table's columns is no part of it: a column that is dropped and
+brought back is the last one, and no undo can help that. Where sequences stand and how many rows there are is kept
+beside the objects, since the application moves both.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from datetime import UTC
 from functools import cached_property
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import CatalogObject, canonical, digest
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import (
+    DATABASE,
+    CatalogObject,
+    canonical,
+    digest,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading import (
     Catalog,
     changed_meanwhile,
@@ -51,7 +57,8 @@ _CONTENT_TIMEOUT = 3_600_000
 _HEADING = """
 SELECT pg_catalog.current_database(), current_user::text, pg_catalog.now() AT TIME ZONE 'UTC',
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            THEN (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) END
+            THEN (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) END,
+       (SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 """
 _UNKNOWN_SCHEMAS = """
 SELECT s FROM pg_catalog.unnest(%s::text[]) s WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = s)
@@ -68,6 +75,8 @@ class Snapshot:
     :ivar checksums: by table, of those that could be read; empty unless asked for.
     :ivar unreadable: kind, name (``*`` for all of a kind) and reason of everything that was not read.
     :ivar schemas: the snapshot holds only what is in these; None for everything.
+    :ivar identities: OIDs of the database and of what stands alone in it, by kind and name. No part of as_json(): they
+        are for baselines, which tell by them what was renamed.
     """
 
     database: str
@@ -82,13 +91,13 @@ class Snapshot:
     checksums: dict[str, str] = field(default_factory=dict)
     unreadable: list[dict[str, str]] = field(default_factory=list)
     schemas: list[str] | None = None
+    identities: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over all objects; the same wherever the same statements made them."""
-        return digest(
-            canonical([[o.kind, o.name, o.schema, o.relation, o.attributes] for o in self.objects.values()])
-        )
+        names = [(o, "" if o.kind == DATABASE else o.name) for o in self.objects.values()]
+        return digest(canonical([[o.kind, name, o.schema, o.relation, o.attributes] for o, name in names]))
 
     def arrange(self, objects: list[CatalogObject]) -> str:
         """Take these objects, in their order.
@@ -137,7 +146,7 @@ class Snapshot:
             heading = {name: value for name, value in content.items() if name not in ("sum", "objects")}
             if digest(canonical(heading)) != content["sum"] or snapshot.fingerprint != content["fingerprint"]:
                 raise _invalid("was changed after it was written")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise _invalid(f"does not say what it should ({type(error).__name__}: {error!s:.100})") from error
         return snapshot
 
@@ -230,7 +239,7 @@ def _read(
     cursor = connection.cursor()
     _limit(cursor, _CATALOG_TIMEOUT)
     cursor.execute(_HEADING)
-    database, role, now, system_identifier = cursor.fetchone()
+    database, role, now, system_identifier, oid = cursor.fetchone()
     if schemas is not None:
         cursor.execute(_UNKNOWN_SCHEMAS, (schemas,))
         unknown = [name for (name,) in cursor.fetchall()]
@@ -253,6 +262,7 @@ def _read(
         rows_are=rows,
         checksums=dict(sorted(sums.items())),
         schemas=None if schemas is None else sorted(set(schemas)),
+        identities={**catalog.identities, "database": {database: oid}},
     )
     return snapshot, catalog
 

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.bytes_as_text import ANY_BYTES, accept_any_bytes
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 
@@ -83,10 +84,11 @@ class ServerInfo:
         return self.version_num // 10000
 
 
-def connect(options: dict[str, Any]) -> Any:
+def connect(options: dict[str, Any], settings: str = "") -> Any:
     """Open a connection in autocommit mode: every transaction of this collection says BEGIN and COMMIT itself.
 
     :param options: the values of CONNECTION_ARGUMENTS; None means: leave it to libpq.
+    :param settings: options of the server for this session, as in PGOPTIONS.
     :raises RollbackError: ``psycopg2_missing``, ``connection_string``, ``connection_failed``.
     """
     if psycopg2 is None:
@@ -105,15 +107,26 @@ def connect(options: dict[str, Any]) -> Any:
             " rollback_login_password.",
         )
     arguments = {libpq: options[name] for name, libpq in _LIBPQ_NAMES.items() if options.get(name) is not None}
+    if settings:
+        arguments["options"] = settings
     if "PGCONNECT_TIMEOUT" not in os.environ:
         arguments["connect_timeout"] = CONNECT_TIMEOUT
     try:
-        # client_encoding as a start-up parameter: a SET would leak to other clients of a transaction-mode pooler.
-        connection = psycopg2.connect(application_name="pgops.rollback", client_encoding="UTF8", **arguments)
+        connection = _open("UTF8", arguments)
+        if connection.info.parameter_status("server_encoding") == ANY_BYTES:
+            # Such a server would refuse to send in UTF-8 what is none.
+            connection.close()
+            accept_any_bytes()
+            connection = _open(ANY_BYTES, arguments)
     except (psycopg2.Error, UnicodeError) as error:
         raise _connection_failed(error, arguments) from error
     connection.autocommit = True
     return connection
+
+
+def _open(client_encoding: str, arguments: dict[str, Any]) -> Any:
+    """The encoding is a start-up parameter: a SET would leak to other clients of a transaction-mode pooler."""
+    return psycopg2.connect(application_name="pgops.rollback", client_encoding=client_encoding, **arguments)
 
 
 def _connection_failed(error: Exception, arguments: dict[str, Any]) -> RollbackError:

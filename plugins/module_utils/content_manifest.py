@@ -15,7 +15,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     Progress,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
-from ansible_collections.pgops.rollback.plugins.module_utils.file_sums import FileSum, file_sums, files_of
+from ansible_collections.pgops.rollback.plugins.module_utils.file_sums import FileSum, beside, file_sums, files_of
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.object_inventory import (
     KINDS,
@@ -51,6 +51,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.table_content impor
 )
 
 MANIFEST_VERSION = 1
+
+MANIFEST_ENDING = ".manifest.json"
 
 #: How many differences a message names.
 _NAMED = 3
@@ -126,7 +128,7 @@ def _sum(content: dict[str, Any]) -> str:
 
 def manifest_path(dump: Path) -> Path:
     """Where the manifest of a dump is: beside it."""
-    return dump.with_name(f"{dump.name}.manifest.json")
+    return beside(dump, MANIFEST_ENDING)
 
 
 def write_manifest(manifest: ContentManifest, dump: Path) -> Path:
@@ -239,27 +241,32 @@ def verify_file(manifest: ContentManifest, dump: Path, progress: Progress) -> li
 
 
 def compare(
-    manifest: ContentManifest, connections: list[Any], progress: Progress, without: Set[str] = frozenset()
-) -> list[Check]:
+    manifest: ContentManifest, connections: list[Any], progress: Progress, without: Set[str] = frozenset(),
+    lacking: Sequence[str] = (),
+) -> list[Check]:  # fmt: skip
     """Whether a restored database is what the manifest says.
 
     :param connections: to the restored database, in autocommit mode, by a role that may read everything. Nobody else
         works in it. With more than one, large tables are read in parallel.
     :param without: names of objects that could not be restored, as SQL writes them (``public.places``); what belongs to
         such a table is left out with it.
+    :param lacking: in words, what the host of the restored database cannot provide, besides extensions. What needs it
+        may be missing, but for tables.
     :returns: checks ``inventory``, ``counts``, ``hashes`` and ``sequences``.
     :raises psycopg2.Error: when the database cannot be read.
     """
     with reading(connections):
         cursor = connections[0].cursor()
         return [
-            _compare_inventory(manifest, cursor, without),
+            _compare_inventory(manifest, cursor, without, lacking),
             *_compare_tables(manifest, connections, progress, without),
             _compare_sequences(manifest, cursor, without),
         ]
 
 
-def _compare_inventory(manifest: ContentManifest, cursor: Any, without: Set[str]) -> Check:
+def _compare_inventory(
+    manifest: ContentManifest, cursor: Any, without: Set[str], lacking: Sequence[str]
+) -> Check:
     begun = time.monotonic()
     there = set(read_objects(cursor))
     extensions = {extension.name for extension in read_extensions(cursor)}
@@ -268,15 +275,16 @@ def _compare_inventory(manifest: ContentManifest, cursor: Any, without: Set[str]
         if each.text not in without and not (each.relation and quote_name(each.schema, each.relation) in without)
     ]  # fmt: skip
     missing = [each for each in expected if each not in there]
-    lacking = [each.name for each in manifest.extensions if each.name not in extensions]
+    absent = [each.name for each in manifest.extensions if each.name not in extensions]
+    excuses = [f"the extensions {', '.join(absent)}", *lacking] if absent else list(lacking)
     shown = [f"{each.kind.replace('_', ' ')}: {each.text}" for each in missing]
     seconds = time.monotonic() - begun
-    if missing and (not lacking or any(each.kind == "tables" for each in missing)):
+    if missing and (not excuses or any(each.kind == "tables" for each in missing)):
         message = f"Objects of the manifest that are not there ({len(missing)}): {_some(shown)}."
         return Check("inventory", FAULTY, message, seconds)
-    if lacking:
+    if absent or (missing and lacking):
         rest = f"and {len(missing)} other objects: {_some(shown)}." if missing else "; all else is there."
-        message = f"Without the extensions {', '.join(lacking)}{' ' if missing else ''}{rest}"
+        message = f"Without {', without '.join(excuses)}{' ' if missing else ''}{rest}"
         return Check("inventory", DEGRADED, message, seconds)
     note = _left_out(len(manifest.objects) - len(expected))
     return Check("inventory", PASSED, f"All {len(expected)} objects of the manifest are there.{note}", seconds)
@@ -349,8 +357,9 @@ def _compare_sequences(manifest: ContentManifest, cursor: Any, without: Set[str]
             uncertain.append(sequence.name)
         elif not sequence.covers(restored):
             wrong.append(
-                f"{sequence.name} is at {restored.last_value}, but the manifest says {sequence.last_value}"
-                + (f" to {sequence.later[0]}" if sequence.later else "")
+                f"{sequence.name} is at {_place(restored.last_value, restored.is_called)}, but the manifest says"
+                f" {_place(sequence.last_value, sequence.is_called)}"
+                + (f" to {_place(*sequence.later)}" if sequence.later else "")
             )
         compared += 1
     if wrong:
@@ -361,6 +370,10 @@ def _compare_sequences(manifest: ContentManifest, cursor: Any, without: Set[str]
     else:
         status, message = PASSED, f"All {compared} sequences are where the manifest says."
     return Check("sequences", status, message, time.monotonic() - begun)
+
+
+def _place(last_value: int, is_called: bool) -> str:
+    return f"{last_value}" if is_called else f"{last_value} (not yet used)"
 
 
 def _some(texts: Iterable[str]) -> str:

@@ -40,7 +40,7 @@ FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes"
 #: What the options of the cluster decide, so `settings` may not.
 _RESERVED_SETTINGS = {"data_directory", "listen_addresses", "port", "unix_socket_directories"}
 
-#: Seconds to wait for a start or a stop, unless a cluster is given more.
+#: Seconds to wait for a start or a stop, unless a cluster is given others.
 PATIENCE = 60
 
 #: Bytes of a unix socket's path, without the closing zero.
@@ -81,7 +81,8 @@ class Recipe:
 class Cluster:
     """The place of a cluster and the user it runs as, whether it exists or not.
 
-    :ivar patience: seconds to wait for a start or a stop; one that has to recover first needs longer.
+    :ivar patience: seconds to wait for a start; one that has to recover first needs longer. A stop has its time, too,
+        however little is left for a start.
     """
 
     directory: Path
@@ -217,7 +218,7 @@ class Cluster:
 
         :raises RollbackError: ``stop_failed``.
         """
-        answer = self._pg_ctl(recipe, "stop", "--mode", mode)
+        answer = self._pg_ctl(recipe, "stop", "--mode", mode, patience=max(self.patience, PATIENCE))
         if answer.returncode != 0:
             raise RollbackError(
                 "stop_failed",
@@ -252,7 +253,7 @@ class Cluster:
         """
         if not Path("/proc/self/cwd").exists():
             return  # no Linux; the next server judges by the number alone
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + max(self.patience, PATIENCE)
         while self.server_processes():
             if time.monotonic() > deadline:
                 return  # alive without answering: the next server says so
@@ -270,9 +271,9 @@ class Cluster:
                     found.append(entry.name)
         return found
 
-    def _pg_ctl(self, recipe: Recipe, action: str, *arguments: str) -> Any:
+    def _pg_ctl(self, recipe: Recipe, action: str, *arguments: str, patience: int | None = None) -> Any:
         return self._tool(recipe, "pg_ctl", action, "--pgdata", str(self.data_directory), "--wait",
-                          "--timeout", str(self.patience), *arguments)  # fmt: skip
+                          "--timeout", str(patience or self.patience), *arguments)  # fmt: skip
 
     def _tool(self, recipe: Recipe, tool: str, *arguments: str) -> Any:
         try:

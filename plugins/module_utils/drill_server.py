@@ -44,6 +44,21 @@ ISOLATED = {
     "jit": "off",
 }
 
+#: What production set for its databases and roles is not for the drill's sessions, nor do its event triggers fire.
+_SESSION = {
+    "default_transaction_read_only": "off",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "local_preload_libraries": "",
+    "lock_timeout": "0",
+    "role": "none",
+    "session_preload_libraries": "",
+    "statement_timeout": "0",
+}
+_SESSION_FROM_17 = {"event_triggers": "off", "transaction_timeout": "0"}
+#: Before 17 it takes this, with which no other trigger fires either.
+_NO_TRIGGERS = {"session_replication_role": "replica"}
+
 #: Bytes a drill leaves free on the disk it works on, as far as can be told before it starts.
 _RESERVE = 512 << 20
 
@@ -82,7 +97,7 @@ class DrillServer:
         """
         kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
         try:
-            return connect(self.login(database))
+            return connect(self.login(database), self._session(triggers=False))
         finally:
             os.environ.update(kept)
 
@@ -92,6 +107,21 @@ class DrillServer:
             str(self.bindir / name), "--host", str(self.cluster.socket_directory),
             "--port", str(self.recipe.socket_port), "--username", self.superuser, *arguments,
         ]  # fmt: skip
+
+    def environment(self, triggers: bool = False) -> dict[str, str]:
+        """What a client program is given besides.
+
+        :param triggers: let triggers do their work; those of events fire then, too, before Postgres 17.
+        """
+        return {"PGOPTIONS": self._session(triggers)}
+
+    def _session(self, triggers: bool) -> str:
+        settings = dict(_SESSION)
+        if self.recipe.major >= 17:
+            settings |= _SESSION_FROM_17
+        elif not triggers:
+            settings |= _NO_TRIGGERS
+        return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
     def require_reserve(self) -> None:
         """:raises RollbackError: ``disk_full``, when others would soon miss what the drill takes."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import read_toc
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_lacks import label_provider
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
     ARCHIVES,
     SUPABASE,
@@ -51,18 +52,26 @@ _LOCALE = re.compile(
 
 _TABLESPACE = re.compile(rb"SET default_tablespace = (\"[^\n]+\"|[^'\n;]+);")
 
+_MAKES_PUBLIC = b"CREATE SCHEMA public;"
+
 #: Words in a role's place.
 _NO_ROLES = frozenset({"public", "current_user", "current_role", "session_user"})
 
 
 @dataclass
 class Needs:
-    """:ivar adapting: SQL with statements for another database than an empty one (plain_sql.adapted).
+    """:ivar label_providers: of security labels.
+    :ivar event_triggers: the dump makes some.
+    :ivar makes_public: schema public is made by the dump, as `pg_dump --schema=public` does.
+    :ivar adapting: SQL with statements for another database than an empty one (plain_sql.adapted).
     :ivar locale: options of CREATE DATABASE that decide how its text sorts and what a letter is; archives only."""
 
     roles: set[str] = field(default_factory=set)
     extensions: set[str] = field(default_factory=set)
     tablespaces: set[str] = field(default_factory=set)
+    label_providers: set[str] = field(default_factory=set)
+    event_triggers: bool = False
+    makes_public: bool = False
     adapting: bool = False
     locale: dict[str, str] = field(default_factory=dict)
 
@@ -82,8 +91,12 @@ def _needs_of_archive(path: Path) -> Needs:
             found.tablespaces.add(entry.tablespace)
         if entry.owner:
             found.roles.add(entry.owner)
+        found.event_triggers = found.event_triggers or entry.kind == "EVENT TRIGGER"
+        found.makes_public = found.makes_public or entry.definition.startswith(_MAKES_PUBLIC.decode())
         if entry.kind == "EXTENSION":
             found.extensions.add(entry.name)
+        elif provider := label_provider(entry.definition):
+            found.label_providers.add(provider)
         elif entry.kind == "DATABASE":
             found.locale = dict(_LOCALE.findall(entry.definition))
         found.roles.update(roles_named(entry.definition.splitlines()))
@@ -97,10 +110,16 @@ def _needs_of_sql(files: list[Path]) -> Needs:
         with plain_stream(file) as stream:
             for line in sql_lines(stream):
                 found.adapting = found.adapting or is_for_another_database(line)
+                found.event_triggers = found.event_triggers or line.startswith(b"CREATE EVENT TRIGGER ")
+                found.makes_public = found.makes_public or line.startswith(_MAKES_PUBLIC)
                 if line.startswith(_STATEMENTS):
                     found.roles.update(roles_named([line.decode("utf-8", "replace")]))
                 elif line.startswith(b"CREATE ROLE "):
                     made.update(roles_made(line.decode("utf-8", "replace")))
+                elif line.startswith(b"SECURITY LABEL ") and (
+                    provider := label_provider(line.decode("utf-8", "replace"))
+                ):
+                    found.label_providers.add(provider)
                 elif match := _TABLESPACE.match(line):
                     found.tablespaces.update(parse_name(match[1].decode("utf-8", "replace"), "tablespace"))
                 elif line.startswith(b"CREATE EXTENSION ") and (extension := extension_of(line)):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,16 @@ def file_sums(dump: Path, progress: Progress) -> tuple[FileSum, ...]:
         done += size
         sums.append(FileSum(name, size, digest.hexdigest()))
     return tuple(sums)
+
+
+def beside(dump: Path, ending: str) -> Path:
+    """What belongs to a dump: beside its file, or if it is only there, beside the link that leads to the file."""
+    linked = dump.with_name(f"{dump.name}{ending}")
+    if not dump.is_symlink():
+        return linked
+    file = Path(os.path.realpath(dump))
+    real = file.with_name(f"{file.name}{ending}")
+    return linked if linked.exists() and not real.exists() else real
 
 
 def files_of(dump: Path) -> dict[str, Path]:

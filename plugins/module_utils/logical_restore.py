@@ -21,10 +21,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     DEGRADED,
     FAULTY,
     PASSED,
+    SKIPPED,
     Backup,
     Check,
     Progress,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_lacks import Lacks, lacked
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_lacks import lacking as find_lacks
 from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import DrillServer
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import (
@@ -46,6 +49,9 @@ DATABASE = "drill"
 #: Seconds between two looks at how large the database has become.
 _LOOK = 2.0
 
+#: Entries of an archive that are looked for by their names afterwards.
+_RELATIONS = ("TABLE", "FOREIGN TABLE", "VIEW", "MATERIALIZED VIEW", "SEQUENCE")
+
 #: How many errors a message names.
 _NAMED = 3
 
@@ -60,12 +66,14 @@ _PSQL_ERROR = re.compile(r"^psql:.*?:\d+: (?:ERROR|FATAL): +(.*)", re.MULTILINE)
 @dataclass
 class Restored:
     """:ivar missing_extensions: needed and not to be had on this machine.
-    :ivar left_out: tables that could not be restored for want of an extension, as SQL writes them.
+    :ivar lacking: what else is not to be had here, in words.
+    :ivar left_out: relations that could not be restored for want of any of it, as SQL writes them.
     """
 
     check: Check
     seconds: float
     missing_extensions: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
     left_out: set[str] = field(default_factory=set)
 
 
@@ -88,23 +96,44 @@ def restore_dump(server: DrillServer, backup: Backup, jobs: int, timeout: float,
             _make_database(cursor, needed.locale)
     finally:
         connection.close()
+    if needed.makes_public:
+        _run_script(server, "DROP SCHEMA public")
     begun = time.monotonic()
     omitted: list[ArchiveEntry] = []
+    # Made before the last refresh of a materialized view, they would fire at it.
+    environment = server.environment(triggers=not needed.event_triggers)
+    lacking = [f"the security labels of {', '.join(sorted(needed.label_providers))}"] if needed.label_providers else []
     if form in ARCHIVES:
         _head, entries = read_toc(path)
-        omitted = _depending_on(missing, entries) if missing else []
-        errors = _pg_restore(server, path, form, entries, omitted, jobs, timeout, _sized(progress, backup))
+        lacks = _lacks(server, entries)
+        lacking += [f"the collations {', '.join(sorted(lacks.collations))}"] if lacks.collations else []
+        omitted = _depending_on(missing, lacks.entries, entries)
+        kept = [entry.dump_id for entry in entries if entry not in omitted] if omitted else []
+        errors = _pg_restore(server, path, form, kept, jobs, timeout, environment, _sized(progress, backup))
     else:
-        adapt = needed.adapting or bool(missing)
-        errors = _psql(server, path, form, missing if adapt else None, timeout, _sized(progress, backup))
-    left_out = {quote_name(entry.schema, entry.name) for entry in omitted if entry.kind == "TABLE"}
-    check = _judged(errors, missing, sorted(left_out))
-    return Restored(check, time.monotonic() - begun, missing, left_out)
+        adapt = needed.adapting or bool(missing) or bool(needed.label_providers)
+        errors = _psql(server, path, form, missing if adapt else None, timeout, environment,
+                       _sized(progress, backup))  # fmt: skip
+    tables = sorted(quote_name(entry.schema, entry.name) for entry in omitted if entry.kind == "TABLE")
+    left_out = {quote_name(entry.schema, entry.name) for entry in omitted if entry.kind in _RELATIONS}
+    check = _judged(errors, missing, lacking, tables)
+    return Restored(check, time.monotonic() - begun, missing, lacking, left_out)
 
 
-def _depending_on(extensions: list[str], entries: list[ArchiveEntry]) -> list[ArchiveEntry]:
-    """The extensions' own entries, and all that cannot be made without one of them."""
+def _lacks(server: DrillServer, entries: list[ArchiveEntry]) -> Lacks:
+    connection = server.connect(DATABASE)
+    try:
+        return find_lacks(connection, entries)
+    finally:
+        connection.close()
+
+
+def _depending_on(
+    extensions: list[str], lacked_ones: list[ArchiveEntry], entries: list[ArchiveEntry]
+) -> list[ArchiveEntry]:
+    """The extensions' own entries, those that cannot be made here, and all that cannot be made without one of them."""
     omitted = {entry.dump_id for entry in entries if entry.kind == "EXTENSION" and entry.name in extensions}
+    omitted |= {entry.dump_id for entry in lacked_ones}
     before = 0
     while len(omitted) > before:
         before = len(omitted)
@@ -140,19 +169,19 @@ def _make_tablespaces(cursor: Any, tablespaces: set[str]) -> None:
         cursor.execute(sql.SQL("CREATE TABLESPACE {} LOCATION ''").format(sql.Identifier(tablespace)))
 
 
-def _judged(errors: list[str], missing: list[str], left_out: list[str]) -> Check:
+def _judged(errors: list[str], missing: list[str], lacking: list[str], tables: list[str]) -> Check:
+    if errors and all(map(lacked, errors)):
+        return Check("restore", SKIPPED, f"It cannot be restored here: {'; '.join(errors[:_NAMED])}.")
     if errors:
         named = "; ".join(_VALUE.sub('"…"', error) for error in errors[:_NAMED])
         more = f" … and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
         without = f" The extensions {', '.join(missing)} cannot be installed here." if missing else ""
         return Check("restore", FAULTY, f"It does not restore: {named}{more}.{without}")
-    if missing:
-        tables = f", nor the tables that need them ({', '.join(left_out[:_NAMED])})" if left_out else ""
-        return Check(
-            "restore",
-            DEGRADED,
-            f"Restored without the extensions {', '.join(missing)}, which cannot be installed here{tables}.",
-        )
+    lacks = [f"the extensions {', '.join(missing)}, which cannot be installed here"] if missing else []
+    lacks += [f"{what}, which this host does not provide" for what in lacking]
+    if lacks:
+        left_out = f", nor the tables that need them ({', '.join(tables[:_NAMED])})" if tables else ""
+        return Check("restore", DEGRADED, f"Restored without {', without '.join(lacks)}{left_out}.")
     return Check("restore", PASSED, "Restored without an error.")
 
 
@@ -189,21 +218,21 @@ def _watched(server: DrillServer, what: str, run: Any, progress: Progress) -> Co
 
 
 def _pg_restore(
-    server: DrillServer, path: Path, form: str, entries: list[ArchiveEntry], omitted: list[ArchiveEntry], jobs: int,
-    timeout: float, progress: Progress,
+    server: DrillServer, path: Path, form: str, kept: list[int], jobs: int, timeout: float,
+    environment: dict[str, str], progress: Progress,
 ) -> list[str]:  # fmt: skip
+    """:param kept: numbers of the entries to restore; none for all of them."""
     command = server.program("pg_restore", "--dbname", DATABASE, "--no-password")
     if form != TAR:
         command.append(f"--jobs={jobs}")  # a tar file is read from its beginning to its end
     with tempfile.TemporaryDirectory(prefix="pgops-") as directory:
-        if omitted:
+        if kept:
             chosen = Path(directory, "list")
-            numbers = [entry.dump_id for entry in entries if entry not in omitted]
-            chosen.write_text("".join(f"{number};\n" for number in numbers), encoding="utf-8")
+            chosen.write_text("".join(f"{number};\n" for number in kept), encoding="utf-8")
             command.append(f"--use-list={chosen}")
         answer = _watched(
             server, f"restoring {path.name}",
-            lambda: own_user().run([*command, str(path)], Path("/"), timeout), progress,
+            lambda: own_user().run([*command, str(path)], Path("/"), timeout, environment), progress,
         )  # fmt: skip
     said = _RESTORE_ERROR.findall(answer.stderr)
     errors = [message.removeprefix("could not execute query: ").rstrip(".") for message in said]
@@ -218,8 +247,9 @@ def _ended_badly(program: str, answer: CompletedProcess[str]) -> list[str]:
 
 
 def _psql(
-    server: DrillServer, path: Path, form: str, missing: list[str] | None, timeout: float, progress: Progress
-) -> list[str]:
+    server: DrillServer, path: Path, form: str, missing: list[str] | None, timeout: float,
+    environment: dict[str, str], progress: Progress,
+) -> list[str]:  # fmt: skip
     """The first error ends it: behind a COPY that fails, psql would take the table's rows for commands.
 
     :param missing: extensions to leave out; None when the SQL can be taken as it is.
@@ -236,7 +266,8 @@ def _psql(
             answer = _watched(
                 server, f"restoring {file.name}",
                 # Not as root, whatever the dump holds.
-                lambda stream=stream: server.cluster.user.run(command, Path("/"), timeout, stdin=stream), progress,
+                lambda stream=stream: server.cluster.user.run(command, Path("/"), timeout, environment, stream),
+                progress,
             )  # fmt: skip
         errors = [message.rstrip(".") for message in _PSQL_ERROR.findall(answer.stderr)]
         if errors := errors or _ended_badly("psql", answer):

@@ -14,8 +14,19 @@ _QUOTED = r'"(?:[^"\x00]|"")+"'
 # Beyond ASCII every character is a letter; said as a range of them it would take 7 ms to compile.
 _PLAIN = r"(?:[A-Za-z_]|[^\x00-\x7f])(?:[A-Za-z0-9_$]|[^\x00-\x7f])*"
 _PART = re.compile(rf"\s*({_QUOTED}|{_PLAIN})\s*(\.|\Z)")
+# The first parenthesis outside of quotes begins the types.
+_SIGNATURE = re.compile(r"""((?:"(?:[^"]|"")*"|[^"(])*)(\(.*\)\s*)?""", re.DOTALL)
 _NEEDS_NO_QUOTES = re.compile(r"[a-z_][a-z0-9_$]*\Z")
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+def split_signature(text: str) -> tuple[str, str]:
+    """Take the signature of a function apart: ``public."f (x)"(integer, text)``.
+
+    :returns: the name, and the types in their parentheses; all of it and nothing when it is no signature.
+    """
+    match = _SIGNATURE.fullmatch(text)
+    return (match[1], match[2] or "") if match else (text, "")
 
 
 def parse_name(text: str, what: str) -> tuple[str, ...]:
@@ -41,6 +52,14 @@ def parse_name(text: str, what: str) -> tuple[str, ...]:
         position = match.end()
         if not separator:
             return tuple(parts)
+
+
+def parse_routine(signature: str) -> tuple[str, ...]:
+    """The parts of the name in ``public.total(bigint)``, which may hold a parenthesis itself where it is quoted.
+
+    :raises RollbackError: ``name_invalid``.
+    """
+    return parse_name(split_signature(signature)[0], "function")
 
 
 def quote_name(*parts: str) -> str:

@@ -95,7 +95,9 @@ def is_for_another_database(line: bytes) -> bool:
 
 
 def adapted(lines: Iterable[bytes], extensions: list[str]) -> Iterator[bytes]:
-    """All lines, but statements about the extensions, about databases, and those that remove what is not there yet."""
+    """All lines, but security labels, statements about the extensions, about databases, and those that remove what is
+    not there yet.
+    """
     in_rows = begun = skipping = False
     quotes = _Quotes()
     for line in lines:
@@ -106,7 +108,7 @@ def adapted(lines: Iterable[bytes], extensions: list[str]) -> Iterator[bytes]:
         outside = quotes.outside
         quotes.command(line)
         if outside and not skipping:
-            unwanted = extension_of(line) in extensions or _DATABASE.match(line)
+            unwanted = extension_of(line) in extensions or _DATABASE.match(line) or line.startswith(b"SECURITY LABEL ")
             skipping = bool(unwanted or (not begun and _REMOVAL.match(line)))
             begun = begun or (not skipping and line.startswith(b"CREATE "))
         if skipping:

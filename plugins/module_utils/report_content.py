@@ -162,13 +162,20 @@ def _period(started: str, finished: str) -> str:
     return f"{day} {start} to {end if last_day == day else f'{last_day} {end}'} UTC"
 
 
+def next_command(report: dict[str, Any]) -> str:
+    """The command that the advice names, for a shell; empty when it names none."""
+    advice: dict[str, Any] = next((step["details"] for step in report["steps"] if step["name"] == "advise"), {})
+    return plain(advice.get("next_command") or "")
+
+
 def next_step(report: dict[str, Any]) -> str:
+    """A sentence; with a next_command() it introduces that."""
+
     def names(status: str) -> str:
         return ", ".join(step["name"] for step in report["steps"] if step["status"] == status)
 
-    advised = next((step["details"].get("next_command") for step in report["steps"] if step["name"] == "advise"), None)
-    if advised:
-        return f"Run: {advised}"
+    if next_command(report):
+        return "Run:"
     failed_rung = any(step["status"] == "failed" and "proved" in step["details"] for step in report["steps"])
     unproven = "There is no proven backup to roll back to. " if failed_rung else ""
     or_new = ", or make a new backup" if failed_rung else ""

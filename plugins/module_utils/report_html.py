@@ -21,6 +21,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     evidence_of,
     heading,
     history_rows,
+    next_command,
     next_step,
     notable_sequences,
     objects_of,
@@ -100,6 +101,7 @@ def html(report: dict[str, Any]) -> str:
         f"<h1>{_badge(report['verdict'])} {_text(report['host'])}</h1>",
         *(f'<p class="dim">{_text(line)}</p>' for line in heading(report)),
         f'<p class="next {_tone(report["verdict"])}"><strong>Next:</strong> {_text(next_step(report))}</p>',
+        *(f"<pre>{_text(each)}</pre>" for each in [next_command(report)] if each),
         "</header>",
         "<main>",
     ]

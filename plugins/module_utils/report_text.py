@@ -22,6 +22,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     evidence_of,
     heading,
     history_rows,
+    next_command,
     next_step,
     notable_sequences,
     objects_of,
@@ -63,6 +64,8 @@ def markdown(report: dict[str, Any]) -> str:
     if history:
         lines += ["## The last runs", "", *_markdown_table(HISTORY_HEADINGS, history, numbers=3), ""]
     lines += ["## What to do next", "", _cell(next_step(report)), ""]
+    command = next_command(report)
+    lines += [f"    {command}", ""] if command else []
     lines += ["## Timeline", "", *_markdown_table(TIMELINE_HEADINGS, timeline(report)), ""]
     undo = undo_statements(report)
     if undo:
@@ -98,7 +101,9 @@ def summary(report: dict[str, Any], path: str | None) -> str:
     if more > 0:
         lines.append(f"  … and {more} more in report.md")
     lines += ["", *_wrapped(next_step(report), "  Next: ")]
-    # Never wrapped, so that it can be copied.
+    # Neither is ever wrapped, so that it can be copied.
+    command = next_command(report)
+    lines += [f"  {command}"] if command else []
     lines += [f"  Report: {path}", ""] if path else [""]
     return "\n".join(lines)
 

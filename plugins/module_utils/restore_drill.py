@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.drill_checks import
     checksums,
     count_rows,
     expected_tables,
+    preloaded_libraries,
     valid_constraints,
     valid_indexes,
 )
@@ -52,6 +55,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import PLAIN, SUPABASE, compression
+from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.logical_restore import DATABASE, restore_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.manifest_checks import run_checks
@@ -67,6 +71,9 @@ _MEMORY = {"shared_buffers": "256MB", "maintenance_work_mem": "256MB", "max_para
 _LOGICAL = {**ISOLATED, **_MEMORY, "wal_level": "minimal", "max_wal_size": "4GB", "checkpoint_timeout": "1h"}
 
 _PHYSICAL = {**ISOLATED, **_MEMORY, **RECOVERY, "max_prepared_transactions": 100}
+
+#: Errors of what is not given more time than the drill has left.
+_CUT_SHORT = ("program_timeout", "start_failed")
 
 #: How many times larger than its dump a database may be, where no content manifest says.
 _GROWTH = 8
@@ -134,19 +141,27 @@ class _Drill:
         try:
             self._climb()
         except RollbackError as error:
-            problem = str(error)
+            problem = self._timely(str(error)) if error.code in _CUT_SHORT else str(error)
         except DATABASE_ERRORS as error:
-            try:
-                self._left()
-                problem = f"The restored database reported: {server_message(error)}."
-            except RollbackError as late:
-                problem = str(late)
+            problem = self._timely(f"The restored database reported: {server_message(error)}.")
         seconds = time.monotonic() - self._begun
         rung = judged("drill", self._checks, self._said(), self._proved(), self._left_open(), seconds)
         if problem:
             rung = Rung("drill", "failed", problem, "", rung.not_proved, self._checks, seconds)
+        elif self._found.restore is None and rung.status == "ok":
+            # What was not restored is not proved, however well all else went.
+            said = next(check.message for check in self._checks if check.status == SKIPPED)
+            rung = replace(rung, status="skipped", message=said, proved="")
         self._found.rung = rung
         return self._found
+
+    def _timely(self, problem: str) -> str:
+        """The problem, or what is behind it: that there is no time left."""
+        try:
+            self._left()
+        except RollbackError as late:
+            return str(late)
+        return problem
 
     def _add(self, *checks: Check) -> None:
         """Note what was found; a check that did not time itself took the time since the one before."""
@@ -163,7 +178,7 @@ class _Drill:
         if left <= 0:
             raise RollbackError(
                 "drill_timeout",
-                f"The drill took longer than {self._options.timeout} seconds and was ended.",
+                f"The drill took longer than {show_duration(timedelta(seconds=self._options.timeout))} and was ended.",
                 "Give it more time with backup_verification_drill_timeout.",
             )
         return left
@@ -189,7 +204,7 @@ class _Drill:
         self._progress("starting a disposable server", None)
         superuser = self._options.superuser if physical else "postgres"
         with drill_server(
-            directory, self._options.user, request, superuser, int(self._left()), self._add
+            directory, self._options.user, request, superuser, ceil(self._left()), self._add
         ) as server:
             self._found.postgres = server.recipe.version
             self._add(server.isolated())
@@ -213,7 +228,7 @@ class _Drill:
         restored = restore_dump(server, self._backup, self._options.jobs, self._left(), self._progress)
         self._add(restored.check)
         self._found.missing_extensions = restored.missing_extensions
-        if restored.check.status == FAULTY:
+        if restored.check.status in (FAULTY, SKIPPED):
             return
         connections = [self._connected(server, DATABASE) for _job in range(self._options.jobs)]
         try:
@@ -221,7 +236,7 @@ class _Drill:
             if manifest.exists():
                 self._progress("comparing with the content manifest", None)
                 known = read_manifest(manifest)
-                self._add(*compare(known, connections, self._progress, without=restored.left_out))
+                self._add(*compare(known, connections, self._progress, restored.left_out, restored.lacking))
                 counts = {quote_name(table.schema, table.table): table.rows for table in known.tables}
             else:
                 self._progress("counting rows", None)
@@ -232,7 +247,7 @@ class _Drill:
             self._measured(connections[0], DATABASE, restored.seconds, counts)
             if self._backup.details["format"] == SUPABASE:
                 # Its data are loaded with the triggers that check foreign keys off.
-                self._add(valid_constraints(connections[0]))
+                self._add(valid_constraints(connections[0], copied=False))
         finally:
             for connection in connections:
                 connection.close()
@@ -275,11 +290,11 @@ class _Drill:
         try:
             counts = count_rows(connection)
             self._compare_counts(connection, counts, system_id)
-            self._add(*self._canary(connection), valid_indexes(connection))
+            self._add(*self._canary(connection), *preloaded_libraries(connection), valid_indexes(connection))
             self._own_checks(connection)
             self._measured(connection, database, restored, counts)
             self._progress("checking constraints", None)
-            self._add(valid_constraints(connection))
+            self._add(valid_constraints(connection, copied=True))
         finally:
             connection.close()
         self._progress("checking pages and indexes", None)

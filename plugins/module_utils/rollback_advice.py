@@ -32,7 +32,6 @@ _KINDS = {
     "orphans": DATA,
     "pairs": DATA,
     "row_counts": DATA,
-    "checksums": DATA,
     "endpoint": APPLICATION,
     "activity": APPLICATION,
     "error_rate": APPLICATION,
@@ -46,6 +45,7 @@ _KINDS = {
     "policies": CATALOG,
     "references": CATALOG,
     "row_security": CATALOG,
+    "sequence_limits": CATALOG,
     "triggers": CATALOG,
 }
 
@@ -76,6 +76,10 @@ class Findings:
     def failed(self, *kinds: str) -> list[Finding]:
         """Of these kinds, or of all."""
         return [check for check in self.checks if check.status == "failed" and check.kind in (kinds or {check.kind})]
+
+    def warned(self, *kinds: str) -> list[Finding]:
+        """Of these kinds, or of all."""
+        return [check for check in self.checks if check.status == "warned" and check.kind in (kinds or {check.kind})]
 
     def skipped(self, *kinds: str) -> list[Finding]:
         """Of these kinds, or of all."""
@@ -131,12 +135,14 @@ class Migration:
     :ivar known: whether there is a manifest.
     :ivar tables: that the migration created; ``others`` are functions and sequences.
     :ivar protected: those of the tables that were there before, or are protected: no rollback may take them.
+    :ivar provenance_known: whether a baseline before the migration, or the manifest made from it, says what was there.
     """
 
     known: bool = False
     tables: Sequence[str] = ()
     others: Sequence[str] = ()
     protected: Sequence[str] = ()
+    provenance_known: bool = True
 
     @property
     def no_teardown(self) -> str:
@@ -145,7 +151,9 @@ class Migration:
             return "no manifest says what the migration created"
         if self.protected:
             return f"the manifest names tables that were there before the migration: {', '.join(self.protected)}"
-        return "" if self.tables or self.others else "the migration created nothing, says the manifest"
+        if not self.tables and not self.others:
+            return "the migration created nothing, says the manifest"
+        return "" if self.provenance_known else "no baseline says what was there before the migration"
 
 
 @dataclass(frozen=True)
@@ -216,6 +224,9 @@ class Evidence:
     :ivar since_backup_least: written since a moment after the backup; ``…_most`` since one before it.
     :ivar no_backup: why there is no proven backup.
     :ivar notes: what else could not be used.
+    :ivar inventories: that the commands have to name.
+    :ivar variables: that the commands have to give.
+    :ivar by_file: whether the commands name playbooks by their files, else by the collection's name.
     """
 
     operators_answer: str = UNKNOWN
@@ -231,6 +242,9 @@ class Evidence:
     notes: list[str] = field(default_factory=list)
     host: str | None = None
     manifest_path: str | None = None
+    inventories: Sequence[str] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+    by_file: bool = True
 
     @property
     def application(self) -> str:
@@ -286,8 +300,15 @@ def _when_down(evidence: Evidence) -> tuple[str, str]:
     found = "no data was found corrupted"
     if findings.not_run:
         found = "whether data is corrupted is not known"
+    elif suspicious := findings.warned(DATA):
+        found = f"whether data is lost is yours to say: {named(suspicious)}"
     elif findings.skipped(DATA):
         found = "no data was found corrupted where that was checked"
+    if no_teardown and findings.warned(DATA):
+        return UNDECIDED, (
+            f"The application is down, and {found}. If it is, restore the whole database; if the application deleted"
+            f" it, fix forward, since {no_teardown}."
+        )
     if no_teardown:
         fix = f" Fix {named(findings.failed())}." if findings.failed() else ""
         return FIX_FORWARD, f"The application is down and {found}, but {no_teardown}.{fix}"
@@ -306,12 +327,20 @@ def _when_not_down(evidence: Evidence, application: str) -> tuple[str, str]:
         return FIX_FORWARD, "The application works in part, so verify first what there is to fix."
     if application == DEGRADED:
         return FIX_FORWARD, "The application works in part and no check failed: look for the fault in the application."
+    return _when_all_is_well(findings)
+
+
+def _when_all_is_well(findings: Findings) -> tuple[str, str]:
+    """Or seems to be."""
     if findings.not_run:
         return UNDECIDED, "The application works, but the verification was not run, so faults may be hidden."
     if findings.not_checked:
         return UNDECIDED, f"No check failed, but not everything was checked: {named(findings.not_checked)}."
-    passed = f"no check failed; not made: {named(findings.skipped())}" if findings.skipped() else "every check passed"
-    return NONE, f"The application works and {passed}."
+    if lost := findings.warned(DATA):
+        return FIX_FORWARD, f"The application works, and data may be lost: {named(lost)}. Look whether it was meant."
+    but = [f"warned: {named(findings.warned())}"] if findings.warned() else []
+    but += [f"not made: {named(findings.skipped())}"] if findings.skipped() else []
+    return NONE, f"The application works and {'; '.join(['no check failed', *but]) if but else 'every check passed'}."
 
 
 def _doubts(evidence: Evidence, recommendation: str) -> list[str]:
@@ -323,6 +352,8 @@ def _doubts(evidence: Evidence, recommendation: str) -> list[str]:
         found.append(f"the verification has no result ({findings.not_run.rstrip('.')})")
     if findings.not_checked:
         found.append(f"not checked: {named(findings.not_checked)}")
+    if findings.warned(DATA):
+        found.append(f"data may be lost: {named(findings.warned(DATA))}")
     if findings.failed(OTHER):
         found.append(f"only you know what this means: {named(findings.failed(OTHER))}")
     if evidence.unreachable:

@@ -13,6 +13,8 @@ Of the two baselines of a migration it says:
     everything it created, with ``kind`` and ``name``. What belongs to a created table is not named again.
 ``altered``, ``dropped``
     what was there before and is different or gone, with the definition before.
+``renamed``
+    what was there before and has another name, or is in another schema, with the name ``before``. It is protected, too.
 ``protected``
     tables, views, functions and so on that were there before. A rollback must not take them.
 ``checks``
@@ -22,11 +24,13 @@ Of the two baselines of a migration it says:
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import Alteration, compare
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_identity import Renamed, under_later_names
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import PART_OF_RELATION, CatalogObject
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import make_directory, write_new_file
@@ -47,32 +51,35 @@ def make_manifest(before: Baseline, after: Baseline) -> dict[str, Any]:
     if before.snapshot.schemas != after.snapshot.schemas:
         raise _unfit("they are of different schemas")
     before.require_same_database(after.snapshot)
-    difference = compare(before.snapshot, after.snapshot)
-    created = [each for each in difference.created if not each.within]
-    names = {each.object.name: each.object for each in difference.created}
+    renamed = under_later_names(before.snapshot, after.snapshot)
+    difference = compare(renamed.snapshot, after.snapshot)
+    created = [each.object for each in difference.created]
     return {
         "format_version": FORMAT_VERSION,
         "name": before.migration,
         "database": before.snapshot.database,
         "before": _origin(before),
         "after": _origin(after),
-        "tables": _of_kinds(names, _TABLES),
-        "functions": _of_kinds(names, _ROUTINES),
-        "sequences": _of_kinds(names, ("sequence",)),
+        "tables": _of_kinds(created, _TABLES),
+        "functions": _of_kinds(created, _ROUTINES),
+        "sequences": _of_kinds(created, ("sequence",)),
         "checks": [],
-        "created": [_reference(each.object) for each in created],
+        "created": [_reference(each.object) for each in difference.created if not each.within],
         "altered": [
             {
                 **_reference(each.before),
-                "attributes": {name: {"before": old, "after": new} for name, (old, new) in each.attributes.items()},
+                "attributes": {name: {"before": old, "after": new} for name, (old, new) in attributes.items()},
             }
-            for each in difference.altered
+            for each in difference.altered if (attributes := _altered(each, renamed))
         ],
         "dropped": [
-            {**_reference(each.object), "before": each.object.attributes} for each in difference.dropped
+            {**_reference(each), "before": each.attributes}
+            for each in sorted([*(each.object for each in difference.dropped), *renamed.displaced],
+                               key=lambda each: each.key)
         ],
+        "renamed": [asdict(each) for each in renamed.renamings],
         "protected": [
-            _reference(each) for key, each in before.snapshot.objects.items()
+            _reference(each) for key, each in renamed.snapshot.objects.items()
             if each.kind not in PART_OF_RELATION and key in after.snapshot.objects
         ],
         "not_compared": _unread(before) + _unread(after),
@@ -114,8 +121,18 @@ def _origin(baseline: Baseline) -> dict[str, str]:
     }
 
 
-def _of_kinds(objects: dict[str, CatalogObject], kinds: tuple[str, ...]) -> list[str]:
-    return sorted(name for name, each in objects.items() if each.kind in kinds)
+def _of_kinds(objects: list[CatalogObject], kinds: tuple[str, ...]) -> list[str]:
+    return sorted(each.name for each in objects if each.kind in kinds)
+
+
+def _altered(alteration: Alteration, renamed: Renamed) -> dict[str, tuple[Any, Any]]:
+    """The attributes that differ in more than the name of what was renamed."""
+    attributes = {
+        name: values for name, values in alteration.attributes.items() if not renamed.only_by_name(*values)
+    }
+    if "definition" not in attributes and "definition" in alteration.attributes:
+        attributes.pop("definition_sha256", None)
+    return attributes
 
 
 def _reference(each: CatalogObject) -> dict[str, Any]:

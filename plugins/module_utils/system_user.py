@@ -50,12 +50,14 @@ class SystemUser:
         timeout: float = 300,
         environment: Mapping[str, str] | None = None,
         stdin: IO[bytes] | None = None,
+        limit: str = "",
     ) -> subprocess.CompletedProcess[str]:
         """Run a program as this user, in the C locale and without the caller's libpq variables.
 
         :param timeout: seconds; then it is ended, and whatever it started with it.
         :param environment: variables to add.
         :param stdin: an open file to read from; nothing by default.
+        :param limit: the variable that sets the timeout.
         :raises OSError: when it cannot be started.
         :raises RollbackError: ``program_timeout``.
         """
@@ -77,8 +79,8 @@ class SystemUser:
                 if isinstance(error, subprocess.TimeoutExpired):
                     raise RollbackError(
                         "program_timeout",
-                        f"{Path(command[0]).name} was still at work after {timeout:g} seconds and was ended.",
-                        "See what it waits for, or give it more time.",
+                        f"{Path(command[0]).name} was still at work after {timeout:.0f} seconds and was ended.",
+                        f"See what it waits for, or give it more time{f' with {limit}' if limit else ''}.",
                     ) from error
                 raise
         return subprocess.CompletedProcess(command, process.returncode, output, errors)

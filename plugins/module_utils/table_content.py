@@ -23,10 +23,16 @@ from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_
 
 #: How a row's text becomes a number. Of other encodings the text is hashed in UTF-8, which a drill restores into.
 _OF_TEXT = 'pg_catalog.hashtextextended({} COLLATE pg_catalog."C", 0)'
+_OF_UTF8 = "pg_catalog.hash_record_extended(ROW(pg_catalog.convert_to({}, 'UTF8')), 0)"
 ALGORITHMS = {
+    "sum-of-hashtextextended-2": _OF_TEXT,
+    "sum-of-hash-record-utf8-2": _OF_UTF8,
     "sum-of-hashtextextended-1": _OF_TEXT,
-    "sum-of-hash-record-utf8-1": "pg_catalog.hash_record_extended(ROW(pg_catalog.convert_to({}, 'UTF8')), 0)",
+    "sum-of-hash-record-utf8-1": _OF_UTF8,
 }
+
+#: Those whose rows have generated columns, too. No dump holds these, and a restore generates them as its release does.
+_WITH_GENERATED = frozenset({"sum-of-hashtextextended-1", "sum-of-hash-record-utf8-1"})
 
 #: Large objects are measured like a table with a row for each.
 LARGE_OBJECTS = ("pg_catalog", "pg_largeobject")
@@ -58,7 +64,10 @@ _SETTINGS = {
 _TABLES = """
 SELECT c.oid, n.nspname, c.relname,
        ARRAY (SELECT a.attname::text FROM pg_catalog.pg_attribute a
-              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attname),
+              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+              ORDER BY a.attname),
+       ARRAY (SELECT a.attname::text FROM pg_catalog.pg_attribute a
+              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> ''),
        c.relam = (SELECT m.oid FROM pg_catalog.pg_am m WHERE m.amname = 'heap'),
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'),
        pg_catalog.row_security_active(c.oid)
@@ -101,7 +110,7 @@ SELECT {{index}} AS piece, rows, hash FROM (
 class Table:
     """A table whose rows can be measured, at one moment.
 
-    :ivar columns: in the order of their names.
+    :ivar columns: in the order of their names, but for those that are ``generated``.
     :ivar heap: of Postgres's own kind of storage, where a row's place can be asked for.
     :ivar readable: whether the role may read it; ``row_security`` whether policies would hide rows from it.
     """
@@ -110,6 +119,7 @@ class Table:
     schema: str
     table: str
     columns: tuple[str, ...] = ()
+    generated: tuple[str, ...] = ()
     heap: bool = False
     readable: bool = True
     row_security: bool = False
@@ -149,7 +159,7 @@ class _Piece:
 
 def algorithm_for(encoding: str) -> str:
     """The algorithm for a database of this server encoding."""
-    in_text, in_utf8 = ALGORITHMS
+    in_text, in_utf8, *_earlier = ALGORITHMS
     return in_text if encoding in ("UTF8", "SQL_ASCII") else in_utf8
 
 
@@ -160,8 +170,8 @@ def list_tables(cursor: Any) -> list[Table]:
     """
     cursor.execute(_TABLES)
     return [
-        Table(oid, schema, table, tuple(columns), heap, readable, row_security)
-        for oid, schema, table, columns, heap, readable, row_security in cursor.fetchall()
+        Table(oid, schema, table, tuple(columns), tuple(generated), heap, readable, row_security)
+        for oid, schema, table, columns, generated, heap, readable, row_security in cursor.fetchall()
     ]
 
 
@@ -317,9 +327,8 @@ def _select(number: int, piece: _Piece, algorithm: str) -> Any:
     table = piece.table
     if table.key == LARGE_OBJECTS:
         return sql.SQL(_LARGE_OBJECTS).format(index=sql.Literal(number))
-    row = sql.SQL("ROW({})::text").format(
-        sql.SQL(", ").join(sql.Identifier("measured", column) for column in table.columns)
-    )
+    columns = sorted([*table.columns, *table.generated]) if algorithm in _WITH_GENERATED else table.columns
+    row = sql.SQL("ROW({})::text").format(sql.SQL(", ").join(sql.Identifier("measured", name) for name in columns))
     places = sql.SQL("")
     if piece.first or piece.last is not None:
         places = sql.SQL(" WHERE measured.ctid >= {}::tid").format(sql.Literal(f"({piece.first},0)"))

@@ -17,17 +17,9 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name
-from ansible_collections.pgops.rollback.plugins.module_utils.verification_bodies import (
-    FUNCTION_NAME,
-    LITERAL,
-    QUOTED,
-    WORD,
-    Named,
-    Token,
-    minds,
-    names_in,
-    tokens,
-)
+from ansible_collections.pgops.rollback.plugins.module_utils.sql_tokens import LITERAL, QUOTED, WORD, Token, tokens
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_bodies import minds, names_in
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_names import FUNCTION_NAME, Named
 
 #: Languages whose text is SQL.
 _SQL = ("sql", "plpgsql")

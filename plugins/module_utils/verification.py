@@ -11,12 +11,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS, pg_errors, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import server_message
-from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import SequenceCatalog, read_catalog
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import (
+    Sequence,
+    SequenceCatalog,
+    read_catalog,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_state import Assessment
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_values import read_assessments
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_comparison import (
     Comparison,
     compare_with_baseline,
@@ -38,6 +46,9 @@ _LOCK_TIMEOUT = 500
 UNCHECKED: tuple[type[Exception], ...] = (
     (pg_errors.InsufficientPrivilege, pg_errors.LockNotAvailable, pg_errors.QueryCanceled) if pg_errors else ()
 )
+
+#: Codes of what kept the catalogs from being read, where nothing is wrong with what was asked for.
+_UNREAD = ("lock_timeout", "statement_timeout", "catalog_changed", "privilege_missing", "object_unknown")
 
 #: How many findings a message names; ``objects`` has them all.
 _NAMED = 3
@@ -93,6 +104,10 @@ class CheckResult:
         return asdict(self)
 
 
+class UnreadError(Exception):
+    """The catalogs could not be read, and nothing is wrong with what was asked for; why, without a full stop."""
+
+
 @dataclass(frozen=True)
 class Context:
     """:ivar options: of the module.
@@ -108,12 +123,50 @@ class Context:
         return read_catalog(self.connections)
 
     @cached_property
+    def assessments(self) -> list[tuple[Sequence, Assessment]]:
+        """Each sequence that belongs to no extension, and how it stands."""
+        found = [each for each in self.sequences.sequences if not each.extension_member]
+        return list(zip(found, read_assessments(self.connections, found), strict=True))
+
+    @cached_property
+    def baseline(self) -> Baseline | None:
+        """Of the options.
+
+        :raises RollbackError: of read_baseline().
+        """
+        path = self.options.get("baseline")
+        return read_baseline(Path(path)) if path else None
+
+    @property
     def comparison(self) -> Comparison:
-        """With the baseline of the options."""
+        """With the baseline.
+
+        :raises UnreadError: when the catalogs could not be read.
+        :raises RollbackError: when the baseline is of no use.
+        """
+        if isinstance(self._compared, Exception):
+            raise self._compared
+        return self._compared
+
+    @cached_property
+    def _compared(self) -> Comparison | Exception:
+        """An error is kept, too: each of the checks would wait for the same lock anew."""
+        if self.baseline is None:
+            raise ValueError("a check that needs a baseline was made without one")
         explained = frozenset(self.options["explained"])
-        return compare_with_baseline(
-            self.connections.first, self.options["baseline"], explained, self.options["count_rows"]
-        )
+        try:
+            return compare_with_baseline(
+                self.connections.first, self.baseline, explained, self.options["count_rows"]
+            )
+        except RollbackError as error:
+            return UnreadError(error.message.rstrip(".")) if error.code in _UNREAD else error
+        except DATABASE_ERRORS as error:
+            return UnreadError(why(error))
+
+    def already(self, kind: str, name: str, **attributes: Any) -> bool:
+        """Whether the baseline has this object with these attributes, so that it is not the rollback's doing."""
+        known = self.baseline.snapshot.objects.get((kind, name)) if self.baseline else None
+        return known is not None and all(known.attributes.get(key) == value for key, value in attributes.items())
 
     @contextmanager
     def reading(self) -> Iterator[Any]:
@@ -142,6 +195,7 @@ class CheckKind:
     """A check there is.
 
     :ivar option: of the module; without a value for it the check is not asked for. Empty for one that always runs.
+    :ivar or_option: another one that asks for it.
     """
 
     name: str
@@ -150,18 +204,21 @@ class CheckKind:
     stage: str
     function: Callable[[Context], Outcome]
     option: str = ""
+    or_option: str = ""
 
 
 def run_check(kind: CheckKind, context: Context) -> CheckResult:
     """What the database does not let a check look at, or reports meanwhile, makes it ``skipped``.
 
-    :raises RollbackError: for options that make no sense.
+    :raises RollbackError: for options that make no sense, a baseline that is of no use among them.
     """
     begun = time.monotonic()
     try:
         outcome = kind.function(context)
     except DATABASE_ERRORS as error:
         outcome = Outcome("", "", "", unchecked=[why(error)])
+    except UnreadError as error:
+        outcome = Outcome("", "", "", unchecked=[str(error)])
     # The worst come first: a message may name only a few.
     outcome.findings.sort(key=lambda finding: finding.status != FAILED)
     status, message = _judged(outcome)

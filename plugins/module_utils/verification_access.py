@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.verification import (
     WARNED,
@@ -34,6 +36,14 @@ WHERE c.relrowsecurity AND {user_objects("pg_class", "c.oid")}
 """  # noqa: S608
 
 
+class _Then(NamedTuple):
+    """What the baseline says of a table; policies and ``permissive`` are numbers."""
+
+    row_security: bool
+    policies: int
+    permissive: int
+
+
 def disabled_security(context: Context) -> Outcome:
     outcome = Outcome(
         "Every table with policies applies them.",
@@ -43,6 +53,9 @@ def disabled_security(context: Context) -> Outcome:
     with context.reading() as cursor:
         cursor.execute(_POLICIES_UNUSED)
         for schema, table, number, names in cursor.fetchall():
+            then = _then(context, schema, table)
+            if then and not then.row_security and then.policies:
+                continue
             noun = "policy" if number == 1 else "policies"
             problem = f"row-level security is off, so its {noun} {names} hide nothing"
             outcome.findings.append(Finding(quote_name(schema, table), problem))
@@ -58,7 +71,24 @@ def no_policies(context: Context) -> Outcome:
     with context.reading() as cursor:
         cursor.execute(_CLOSED)
         for schema, table, restricted in cursor.fetchall():
+            then = _then(context, schema, table)
+            if then and then.row_security and not then.permissive:
+                continue
             lacks = "restrictive policies only" if restricted else "no policy"
             problem = f"row-level security is on with {lacks}, though other roles were granted access"
             outcome.findings.append(Finding(quote_name(schema, table), problem, WARNED))
     return outcome
+
+
+def _then(context: Context, schema: str, table: str) -> _Then | None:
+    """None without a baseline, or where it does not know the table."""
+    objects = context.baseline.snapshot.objects if context.baseline else {}
+    known = objects.get(("table", quote_name(schema, table)))
+    if known is None:
+        return None
+    policies = [
+        each for each in objects.values()
+        if each.kind == "policy" and (each.schema, each.relation) == (schema, table)
+    ]  # fmt: skip
+    permissive = sum(bool(each.attributes.get("permissive")) for each in policies)
+    return _Then(bool(known.attributes.get("row_security")), len(policies), permissive)

@@ -35,28 +35,25 @@ def read_activity(cursor: Any) -> dict[str, Any]:
 
 
 def error_rate(context: Context) -> Outcome:
-    """Since ``activity_before`` against all that was counted up to then."""
+    """Since ``activity_since``, which is read when a rollback has ended, against all up to ``activity_before``.
+
+    In between lies what made the rollback necessary; without ``activity_since`` it counts, too.
+    """
     before = context.options["activity_before"]
-    try:
-        then = {name: int(before[name]) for name in _COUNTED}
-    except (KeyError, TypeError, ValueError):
-        raise RollbackError(
-            "activity_invalid",
-            "activity_before lacks a counter.",
-            "Give what a baseline has read: xact_commit, xact_rollback, deadlocks and at.",
-        ) from None
+    begun = context.options["activity_since"] or before
+    then, start = _counters(before, "activity_before"), _counters(begun, "activity_since")
     with context.reading() as cursor:
         now = read_activity(cursor)
-    since = {name: now[name] - then[name] for name in _COUNTED}
+    since = {name: now[name] - start[name] for name in _COUNTED}
     transactions = since["xact_commit"] + since["xact_rollback"]
-    when = before.get("at") or "the baseline"
+    when = begun.get("at") or "the baseline"
     outcome = Outcome(
         f"Of {transactions:,} transactions since {when}, {since['xact_rollback']:,} were rolled back, with"
         f" {since['deadlocks']:,} deadlocks: no more often than before.",
         "More often than before",
         "Look for the errors in the server's log and the application's.",
     )
-    reset = "stats_reset" in before and before["stats_reset"] != now["stats_reset"]
+    reset = any("stats_reset" in each and each["stats_reset"] != now["stats_reset"] for each in (before, begun))
     if reset or min(since.values()) < 0:
         outcome.unchecked.append(f"the server's statistics were reset after {when}")
     elif transactions < _ENOUGH_TRANSACTIONS:
@@ -64,6 +61,17 @@ def error_rate(context: Context) -> Outcome:
     else:
         outcome.findings += _more_often(then, since)
     return outcome
+
+
+def _counters(given: dict[str, Any], option: str) -> dict[str, int]:
+    try:
+        return {name: int(given[name]) for name in _COUNTED}
+    except (KeyError, TypeError, ValueError):
+        raise RollbackError(
+            "activity_invalid",
+            f"{option} lacks a counter.",
+            "Give what a baseline or a verification has read: xact_commit, xact_rollback, deadlocks and at.",
+        ) from None
 
 
 def _more_often(then: dict[str, int], since: dict[str, int]) -> list[Finding]:

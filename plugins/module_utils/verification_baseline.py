@@ -10,10 +10,13 @@ import re
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
-from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name
+from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.verification import (
+    CRITICAL,
+    STAGES,
     UNCHECKED,
     WARNED,
+    CheckKind,
     Context,
     Finding,
     Outcome,
@@ -34,7 +37,24 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification_integr
 _AGAIN = "Make it again as the baseline describes it, or undo the rollback from its bundle."
 
 #: As pg_get_constraintdef() writes it.
-_FOREIGN_KEY = re.compile(r"FOREIGN KEY \((?P<columns>.+?)\) REFERENCES (?P<parent>.+?)\((?P<keys>.+?)\)")
+_NAMES = r'(?:"(?:[^"]|"")*"|[^"()])+'
+_FOREIGN_KEY = re.compile(
+    rf"FOREIGN KEY \((?P<columns>{_NAMES})\) REFERENCES (?P<parent>{_NAMES})\((?P<keys>{_NAMES})\)"
+)
+
+
+#: Kinds that row level security is about.
+_WITH_ROW_SECURITY = ("policy", "table")
+
+
+def missing_baseline(context: Context) -> list[CheckKind]:
+    """A check that nobody could make, where a baseline was named and there is none; else nothing."""
+    named = context.options.get("baseline_candidates")
+    if not named or context.options.get("baseline"):
+        return []
+    files = " and ".join(named)
+    outcome = Outcome("", "", "", unchecked=[f"nothing was compared with the state before: there is no {files}"])
+    return [CheckKind("baseline", "A baseline of the migration", CRITICAL, STAGES[0], lambda _context: outcome)]
 
 
 def row_security_kept(context: Context) -> Outcome:
@@ -52,12 +72,7 @@ def grants_kept(context: Context) -> Outcome:
 
 
 def catalog_kept(context: Context) -> Outcome:
-    """Also says what could not be compared at all."""
-    outcome = _beside(context, OBJECTS, Outcome("Every object is there as it was.", "Not as it was", _AGAIN))
-    outcome.unchecked += [
-        f"every {kind}, since the role may not read it now, or then" for kind in context.comparison.not_compared
-    ]
-    return outcome
+    return _beside(context, OBJECTS, Outcome("Every object is there as it was.", "Not as it was", _AGAIN))
 
 
 def catalog_details(context: Context) -> Outcome:
@@ -74,8 +89,12 @@ def catalog_additions(context: Context) -> Outcome:
 
 
 def row_counts(context: Context) -> Outcome:
-    """Only exact counts, with exact ones. Fewer rows may be the application's doing, so it is a warning."""
+    """Only exact counts, with exact ones. Fewer rows may be the application's doing, so it is a warning.
+
+    The rows of a table that is gone are gone, unless that is explained.
+    """
     then, now = context.comparison.baseline.snapshot, context.comparison.now
+    gone = {label for label, text in context.comparison.about(OBJECTS) if text == "is gone"}
     outcome = Outcome(
         f"No table has fewer rows than at {then.taken_at}.", "Fewer rows than before",
         "Rows that the application deleted are no loss; else look for them in the backup.",
@@ -85,9 +104,13 @@ def row_counts(context: Context) -> Outcome:
         return outcome
     for table, before in then.rows.items():
         rows = now.rows.get(table)
-        if table not in now.rows:
+        if f"table {table}" in gone:
+            if before != 0:
+                had = "its rows" if before is None else f"{before:,} rows"
+                outcome.findings.append(Finding(table, f"gone, and with it {had}"))
+        elif table not in now.rows:
             continue
-        if rows is None or before is None:
+        elif rows is None or before is None:
             outcome.unchecked.append(f"{table}, which could not be counted {'now' if rows is None else 'then'}")
         elif rows < before:
             outcome.findings.append(Finding(table, f"has {rows:,} rows; it had {before:,}", WARNED))
@@ -124,7 +147,7 @@ def lost_foreign_keys(then: Snapshot, now: Snapshot) -> list[tuple[str, Any, lis
         match = _FOREIGN_KEY.match(str(each.attributes.get("definition", "")))
         if each.kind != "constraint" or key in now.objects or match is None:
             continue
-        if {("table", each.name.partition(" on ")[2]), ("table", match["parent"])} <= now.objects.keys():
+        if {("table", quote_name(each.schema, each.relation)), ("table", match["parent"])} <= now.objects.keys():
             parent = parse_name(match["parent"], "table")
             lost.append((each.label, (each.schema, each.relation), _columns(match["columns"]), parent,
                          _columns(match["keys"])))  # fmt: skip
@@ -133,11 +156,16 @@ def lost_foreign_keys(then: Snapshot, now: Snapshot) -> list[tuple[str, Any, lis
 
 def _columns(listed: str) -> list[str]:
     """The names in ``a, "b, c"``."""
-    found = re.findall(r'"(?:[^"]|"")+"|[^\s,]+', listed)
+    found = re.findall(r'"(?:[^"]|"")+"|[^\s,"]+', listed)
     return [parse_name(name, "column")[0] for name in found]
 
 
 def _beside(context: Context, about: str, outcome: Outcome, status: str | None = None) -> Outcome:
     found = context.comparison.about(about)
     outcome.findings += [Finding(label, text, status) if status else Finding(label, text) for label, text in found]
+    outcome.unchecked += [
+        f"every {kind}, since the role may not read it now, or then"
+        for kind in context.comparison.not_compared
+        if about != ROW_SECURITY or kind in _WITH_ROW_SECURITY
+    ]
     return outcome

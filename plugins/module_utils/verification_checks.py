@@ -26,6 +26,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification_baseli
     catalog_details,
     catalog_kept,
     grants_kept,
+    missing_baseline,
     orphans_without_key,
     row_counts,
     row_security_kept,
@@ -44,14 +45,16 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification_pairs 
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_references import references
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_sequences import (
     keys_without_default,
+    sequence_limits,
     sequences,
 )
 
 #: The cheap and telling ones first.
 CHECKS = (
-    CheckKind("gone", "Nothing left of what was rolled back", MAJOR, "immediate", gone, "gone"),
+    CheckKind("gone", "Nothing left of what was rolled back", MAJOR, "immediate", gone, "gone", "created"),
     CheckKind("references", "Functions and triggers that refer to something gone", MAJOR, "immediate", references),
     CheckKind("sequences", "Sequences ahead of their data", CRITICAL, "immediate", sequences),
+    CheckKind("sequence_limits", "Sequences with values left", CRITICAL, "immediate", sequence_limits),
     CheckKind("keys_without_default", "Keys with a default or identity", CRITICAL, "immediate", keys_without_default),
     CheckKind("constraints", "Constraints validated", MAJOR, "immediate", constraints),
     CheckKind("orphans", "Rows behind foreign keys that are not valid", MAJOR, "immediate", orphans),
@@ -86,12 +89,15 @@ def run_checks(context: Context, stage: str) -> tuple[list[CheckResult], list[st
         makes nothing incomplete.
     :raises RollbackError: ``manifest_invalid``, ``endpoint_invalid``.
     """
-    kinds = [*CHECKS, *(kind for listed in LISTS.values() for kind in listed(context))]
+    kinds = [*missing_baseline(context), *CHECKS, *(kind for listed in LISTS.values() for kind in listed(context))]
     due = [kind for kind in kinds if STAGES.index(kind.stage) <= STAGES.index(stage)]
-    asked = [kind for kind in due if not kind.option or context.options.get(kind.option)]
+    asked = [
+        kind for kind in due
+        if not kind.option or context.options.get(kind.option) or context.options.get(kind.or_option)
+    ]  # fmt: skip
     results = [run_check(kind, context) for kind in asked]
-    options = [*(kind.option for kind in due if kind.option), *LISTS]
-    return results, [option for option in options if not context.options.get(option)]
+    lacking = [kind.option for kind in due if kind not in asked]
+    return results, [*lacking, *(option for option in LISTS if not context.options.get(option))]
 
 
 def as_step(results: list[CheckResult], not_configured: list[str]) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import Difference, compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot, read_snapshot
 
@@ -20,7 +19,9 @@ ROW_SECURITY, ACCESS, OBJECTS, DETAILS, ADDITIONS = "row_security", "access", "o
 
 _ATTRIBUTES = {
     "row_security": ROW_SECURITY, "row_security_forced": ROW_SECURITY, "owner": ACCESS, "privileges": ACCESS,
-    "comment": DETAILS, "statistics_target": DETAILS, "clustered": DETAILS,
+    "bypass_rls": ROW_SECURITY, "superuser": ACCESS, "login": ACCESS, "inherit": ACCESS, "create_role": ACCESS,
+    "create_db": ACCESS, "replication": ACCESS, "member_of": ACCESS, "connection_limit": ACCESS,
+    "comment": DETAILS, "column_comments": DETAILS, "statistics_target": DETAILS, "clustered": DETAILS,
 }  # fmt: skip
 
 _KINDS = {"policy": ROW_SECURITY, "default privileges": ACCESS}
@@ -41,14 +42,12 @@ class Comparison:
         return [(label, text) for about, label, text in self.differences if about == what]
 
 
-def compare_with_baseline(connection: Any, path: str, explained: Set[str], count_rows: bool) -> Comparison:
+def compare_with_baseline(connection: Any, baseline: Baseline, explained: Set[str], count_rows: bool) -> Comparison:
     """:param connection: in autocommit mode.
-    :param path: of the baseline's file.
     :param explained: objects whose difference is known, such as ``table public.orders``.
     :param count_rows: where the baseline has exact counts, which reads every table.
-    :raises RollbackError: of read_baseline() and read_snapshot(), and ``baseline_foreign``.
+    :raises RollbackError: of read_snapshot(), and ``baseline_foreign``.
     """
-    baseline = read_baseline(Path(path))
     then = baseline.snapshot
     exact = count_rows and then.rows_are == "exact"
     now = read_snapshot(connection, "exact" if exact else "none", schemas=then.schemas)

@@ -16,13 +16,14 @@ import urllib.error
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ansible.module_utils.urls import ConnectionError as UrlConnectionError
 from ansible.module_utils.urls import SSLValidationError, open_url
 
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.text_search import holds
 from ansible_collections.pgops.rollback.plugins.module_utils.verification import (
     CRITICAL,
     CheckKind,
@@ -43,7 +44,7 @@ ENDPOINT_ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 #: A health endpoint says a few words.
-_MAX_BYTES = 1 << 20
+_MAX_BYTES = 64 << 10
 
 _AT_ONCE = 16
 
@@ -62,10 +63,19 @@ class _Endpoint:
     shown: str
     local: bool
     status: tuple[int, ...]
-    body: re.Pattern[str] | None
+    body: str
     timeout: float
     retries: int
     delay: float
+
+
+class _Answer(NamedTuple):
+    """:ivar problem: empty when there is none so far.
+    :ivar text: of the body, where something is looked for in it.
+    """
+
+    problem: str
+    text: str = ""
 
 
 def endpoint_kinds(context: Context) -> list[CheckKind]:
@@ -106,14 +116,14 @@ def _endpoint(given: dict[str, Any]) -> _Endpoint:
     if parts.scheme not in ("http", "https") or not host:
         raise _invalid(name, "its url does not begin with http:// or https:// and a host")
     try:
-        body = re.compile(given["body"]) if given["body"] else None
-    except re.error:
+        re.compile(given["body"] or "")
+    except (re.error, RecursionError, OverflowError):
         raise _invalid(name, "its body is not a regular expression") from None
     if given["timeout"] <= 0 or given["retries"] < 0 or given["delay"] < 0:
         raise _invalid(name, "its timeout has to be above zero, its retries and delay not below")
     shown = f"{host}{f':{port}' if port else ''}{parts.path}"
     return _Endpoint(
-        name, given["url"], shown, host in _LOOPBACK, tuple(given["status"]), body,
+        name, given["url"], shown, host in _LOOPBACK, tuple(given["status"]), given["body"] or "",
         given["timeout"], given["retries"], given["delay"],
     )  # fmt: skip
 
@@ -152,15 +162,23 @@ def _try(endpoint: _Endpoint) -> str:
 
     A thread asks, for a socket's timeout begins anew with each byte of a server that sends one now and then.
     """
-    answer: queue.SimpleQueue[str] = queue.SimpleQueue()
+    end = time.monotonic() + endpoint.timeout
+    answer: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
     threading.Thread(target=lambda: answer.put(_ask(endpoint)), daemon=True).start()
     try:
-        return answer.get(timeout=endpoint.timeout)
+        problem, text = answer.get(timeout=endpoint.timeout)
     except queue.Empty:
         return f"did not answer within {endpoint.timeout:g} s"
+    if problem or not endpoint.body:
+        return problem
+    try:
+        found = holds(endpoint.body, text, end - time.monotonic())
+    except TimeoutError:
+        return f"gave an answer that could not be searched within {endpoint.timeout:g} s"
+    return "" if found else "answered without the text that was expected"
 
 
-def _ask(endpoint: _Endpoint) -> str:
+def _ask(endpoint: _Endpoint) -> _Answer:
     redirect_expected = any(300 <= code < 400 for code in endpoint.status)
     try:
         response = open_url(
@@ -168,14 +186,14 @@ def _ask(endpoint: _Endpoint) -> str:
             use_netrc=False, timeout=endpoint.timeout, http_agent="pgops.rollback",
         )  # fmt: skip
         with response:
-            return _difference(endpoint, response.status, response)
+            return _answer(endpoint, response.status, response)
     except urllib.error.HTTPError as error:
         with error:
             if 300 <= error.code < 400 and not redirect_expected:
-                return f"redirects without end (HTTP {error.code})"
-            return _difference(endpoint, error.code, error)
+                return _Answer(f"redirects without end (HTTP {error.code})")
+            return _answer(endpoint, error.code, error)
     except (OSError, http.client.HTTPException, UrlConnectionError, SSLValidationError, ValueError) as error:
-        return _unanswered(endpoint, getattr(error, "reason", error))
+        return _Answer(_unanswered(endpoint, getattr(error, "reason", error)))
 
 
 def _unanswered(endpoint: _Endpoint, reason: Any) -> str:
@@ -187,10 +205,7 @@ def _unanswered(endpoint: _Endpoint, reason: Any) -> str:
     return f"cannot be reached ({getattr(reason, 'strerror', None) or type(reason).__name__})"
 
 
-def _difference(endpoint: _Endpoint, status: int, response: Any) -> str:
+def _answer(endpoint: _Endpoint, status: int, response: Any) -> _Answer:
     if status not in endpoint.status:
-        return f"answered HTTP {status} where {' or '.join(map(str, endpoint.status))} was expected"
-    if endpoint.body is None:
-        return ""
-    text = response.read(_MAX_BYTES).decode("utf-8", "replace")
-    return "" if endpoint.body.search(text) else "answered without the text that was expected"
+        return _Answer(f"answered HTTP {status} where {' or '.join(map(str, endpoint.status))} was expected")
+    return _Answer("", response.read(_MAX_BYTES).decode("utf-8", "replace") if endpoint.body else "")

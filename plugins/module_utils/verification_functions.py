@@ -38,7 +38,7 @@ SELECT p.oid::bigint, n.nspname, p.proname, pg_catalog.array_to_string(ARRAY (
         WHERE pg_catalog.starts_with(setting, 'search_path=')),
        EXISTS (SELECT FROM pg_catalog.unnest(p.proargtypes::oid[]) AS a (type)
                JOIN pg_catalog.pg_type t ON t.oid = a.type WHERE t.typtype = 'p'),
-       p.prorettype = 'pg_catalog.trigger'::regtype
+       p.prorettype = 'pg_catalog.trigger'::regtype, coalesce(p.proargnames, '{{}}')
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 WHERE p.prosqlbody IS NULL AND p.prokind <> 'a' AND l.lanname NOT IN ('c', 'internal')
@@ -74,6 +74,7 @@ class Function:
     search_path: str | None
     polymorphic: bool
     trigger: bool
+    argument_names: list[str]
 
     @property
     def name(self) -> str:
@@ -124,10 +125,14 @@ def read_triggers(cursor: Any, functions: list[Function]) -> list[Trigger]:
 
 
 class Validation:
-    """:ivar open_schemas: that the connected role may use, in any order; ``path`` its own search_path."""
+    """:ivar open_schemas: that the connected role may use, in any order; ``path`` its own search_path.
+    :ivar elsewhere: by OID what the server has against functions with the role's own search_path alone, though with
+        another they may work.
+    """
 
     def __init__(self, cursor: Any, open_schemas: list[str], path: str) -> None:
         self._cursor, self._open, self._path = cursor, open_schemas, path
+        self.elsewhere: dict[int, list[Refusal]] = {}
         cursor.execute("SET LOCAL check_function_bodies = on; SET LOCAL client_min_messages = error")
 
     def refused(self, functions: list[Function]) -> list[tuple[Function, Refusal]]:
@@ -177,6 +182,7 @@ class Validation:
             return refusals
         names = [function.schema, *(name for name in self._open if name != function.schema)]
         wide = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+        self.elsewhere[function.oid] = refusals
         refusals = self._ask(statement, [function], f"{self._path}, {wide}" if self._path else wide)
         return [each for each in refusals if each.code not in _AMBIGUOUS]
 

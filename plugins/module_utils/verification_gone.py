@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot, read_snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
-from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
+from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name, split_signature
 from ansible_collections.pgops.rollback.plugins.module_utils.verification import Context, Finding, Outcome
 
 #: What a kind may be in pg_class; functions are found by their signature.
@@ -31,13 +32,23 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n O
 #: Undefined function, schema, type.
 _NO_FUNCTION, _NO_SCHEMA, _NO_TYPE = "42883", "3F000", "42704"
 
+#: Why there may be no snapshot while all the rest can be looked at.
+_NO_SNAPSHOT = ("lock_timeout", "statement_timeout", "catalog_changed", "privilege_missing")
+
 
 def gone(context: Context) -> Outcome:
     outcome = Outcome(
-        f"Nothing is left of {len(context.options['gone'])} objects.",
+        f"Nothing is left of {len(context.options['gone']) + len(context.options['created'])} objects.",
         "Still there",
         "Run the teardown again, or take them out of the manifest if they are to stay.",
     )
+    _look_for_named(context, outcome)
+    if context.options["created"]:
+        _look_for_created(context, outcome)
+    return outcome
+
+
+def _look_for_named(context: Context, outcome: Outcome) -> None:
     for entry in context.options["gone"]:
         kind, text = entry["kind"], entry["name"]
         if kind != FUNCTION:
@@ -55,7 +66,31 @@ def gone(context: Context) -> Outcome:
             outcome.unchecked.append(f"{text} (a type in it does not exist, and a function of that name is there)")
         elif there:
             outcome.findings.append(Finding(text, "the function is still there"))
-    return outcome
+
+
+def _look_for_created(context: Context, outcome: Outcome) -> None:
+    """Objects of any kind, by the names that a snapshot gives them."""
+    try:
+        now = _snapshot(context)
+    except RollbackError as error:
+        if error.code not in _NO_SNAPSHOT:
+            raise
+        outcome.unchecked.append(f"{len(context.options['created'])} objects of other kinds ({error.message[:-1]})")
+        return
+    unread = {each["kind"] for each in now.unreadable if each["name"] == "*"}
+    for entry in context.options["created"]:
+        kind, name = entry["kind"], entry["name"]
+        if kind in unread:
+            outcome.unchecked.append(f"{kind} {name} (the role may not read of any {kind})")
+        elif (kind, name) in now.objects:
+            outcome.findings.append(Finding(name, f"the {kind} is still there"))
+
+
+def _snapshot(context: Context) -> Snapshot:
+    """Of all schemas; the one beside the baseline does where it is."""
+    if context.options["baseline"] and context.comparison.now.schemas is None:
+        return context.comparison.now
+    return read_snapshot(context.connections.first, "none")
 
 
 def relations_left(cursor: Any, kind: str, text: str) -> list[str]:
@@ -86,7 +121,7 @@ def function_left(cursor: Any, signature: str) -> bool | None:
         if error.pgcode not in (_NO_FUNCTION, _NO_SCHEMA, _NO_TYPE):
             raise
         cursor.execute("ROLLBACK TO SAVEPOINT signature")
-        *schema, name = parse_name(signature.partition("(")[0], FUNCTION)
+        *schema, name = parse_name(split_signature(signature)[0], FUNCTION)
         cursor.execute(_NAMESAKES, {"name": name, "schema": schema[-1] if schema else None})
         return None if cursor.fetchone()[0] and error.pgcode != _NO_FUNCTION else False
     return True

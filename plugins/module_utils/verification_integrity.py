@@ -90,6 +90,12 @@ _DISABLED = {
     "referenced": ("the foreign key is not enforced: the triggers of the table it refers to are disabled", FAILED),
 }
 
+#: What a snapshot says of those that are off.
+_OFF: dict[str, tuple[str, dict[str, Any]]] = {
+    "trigger": ("trigger", {"enabled": "no"}), "rule": ("rule", {"enabled": "no"}),
+}  # fmt: skip
+_FOREIGN_KEY_OFF: tuple[str, dict[str, Any]] = ("constraint", {"triggers_disabled": True})
+
 
 def count_orphans(
     connection: Any,
@@ -135,9 +141,11 @@ def constraints(context: Context) -> Outcome:
     )
     with context.reading() as cursor:
         for kind, name, schema, relation, *_rest in _not_valid(cursor):
-            owner = f"{'domain ' if kind == 'd' else ''}{quote_name(schema, relation)}"
-            problem = "NOT VALID: rows older than it were never checked"
-            outcome.findings.append(Finding(f"{quote_name(name)} on {owner}", problem, WARNED))
+            constraint = f"{quote_name(name)} on {quote_name(schema, relation)}"
+            if not context.already("constraint", constraint, validated=False):
+                problem = "NOT VALID: rows older than it were never checked"
+                shown = constraint.replace(" on ", " on domain ") if kind == "d" else constraint
+                outcome.findings.append(Finding(shown, problem, WARNED))
     return outcome
 
 
@@ -162,7 +170,12 @@ def orphans(context: Context) -> Outcome:
             continue
         if number:
             there = f"{orphans_in_words(number)} no partner in {quote_name(parent_schema, parent)}"
-            outcome.findings.append(Finding(text, f"{there} ({quote_name(name)})"))
+            # They may have been there all along, and nobody counted them then.
+            old = context.already("constraint", f"{quote_name(name)} on {text}", validated=False)
+            more = ", which was NOT VALID in the baseline, too" if old else ""
+            outcome.findings.append(
+                Finding(text, f"{there} ({quote_name(name)}{more})", WARNED if old else FAILED)
+            )
     return outcome
 
 
@@ -181,6 +194,8 @@ def indexes(context: Context) -> Outcome:
         cursor.execute(_INDEXES)
         for schema, name, table, partitioned, ready, building, hidden in cursor.fetchall():
             text = quote_name(schema, name)
+            if context.already("index", f"{quote_name(name)} on {quote_name(schema, table)}", valid=False):
+                continue
             if building:
                 outcome.findings.append(Finding(text, f"is being built on {quote_name(schema, table)} now", WARNED))
             elif partitioned:
@@ -210,6 +225,9 @@ def triggers(context: Context) -> Outcome:
             if kind == "referenced" and text in seen:
                 continue
             seen.add(text)
+            known_as, attributes = _OFF.get(kind, _FOREIGN_KEY_OFF)
+            if context.already(known_as, text, **attributes):
+                continue
             outcome.findings.append(Finding(text, *_DISABLED[kind]))
     return outcome
 
@@ -222,5 +240,9 @@ def event_triggers(context: Context) -> Outcome:
     )
     with context.reading() as cursor:
         cursor.execute("SELECT evtname FROM pg_catalog.pg_event_trigger WHERE evtenabled = 'D' ORDER BY 1")
-        outcome.findings += [Finding(quote_name(name), "disabled", WARNED) for (name,) in cursor.fetchall()]
+        names = [quote_name(name) for (name,) in cursor.fetchall()]
+    outcome.findings += [
+        Finding(name, "disabled", WARNED) for name in names
+        if not context.already("event trigger", name, enabled="no")
+    ]  # fmt: skip
     return outcome

@@ -7,27 +7,37 @@
 from __future__ import annotations
 
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey import describe_key
-from ansible_collections.pgops.rollback.plugins.module_utils.sequence_values import read_assessments
 from ansible_collections.pgops.rollback.plugins.module_utils.verification import WARNED, Context, Finding, Outcome
-
-_FAILED_STATES = ("behind", "exhausted")
 
 
 def sequences(context: Context) -> Outcome:
-    found = [each for each in context.sequences.sequences if not each.extension_member]
     outcome = Outcome(
-        f"No sequence of {len(found)} is behind its data or at its end.",
-        "Sequences whose next value fails or soon will",
+        f"No sequence of {len(context.assessments)} is behind its data.",
+        "Sequences whose next value is taken",
         "Run rollback.yml --tags sequence.",
     )
-    for sequence, assessment in zip(found, read_assessments(context.connections, found), strict=True):
+    for sequence, assessment in context.assessments:
         problem = assessment.message.rstrip(".")
-        if assessment.state in _FAILED_STATES:
-            outcome.findings.append(Finding(sequence.name, f"{assessment.state}: {problem}"))
-        elif assessment.state == "near_limit":
-            outcome.findings.append(Finding(sequence.name, f"near its limit: {problem}", WARNED))
+        if assessment.state == "behind":
+            outcome.findings.append(Finding(sequence.name, f"behind: {problem}"))
         elif assessment.state == "unreadable":
             outcome.unchecked.append(f"{sequence.name} ({problem})")
+    return outcome
+
+
+def sequence_limits(context: Context) -> Outcome:
+    """Of no use to set forward: these have no values left, or not many."""
+    outcome = Outcome(
+        "Every sequence that could be read has values left.",
+        "Sequences at their end, or near it",
+        "Widen the key and its sequence: ALTER TABLE … ALTER COLUMN … TYPE bigint, ALTER SEQUENCE … AS bigint.",
+    )
+    for sequence, assessment in context.assessments:
+        problem = assessment.message.rstrip(".")
+        if assessment.state == "exhausted":
+            outcome.findings.append(Finding(sequence.name, f"exhausted: {problem}"))
+        elif assessment.state == "near_limit":
+            outcome.findings.append(Finding(sequence.name, f"near its limit: {problem}", WARNED))
     return outcome
 
 

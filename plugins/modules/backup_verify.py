@@ -170,8 +170,8 @@ missing_extensions:
   type: list
   elements: str
 history:
-  description: The last runs, newest first, with C(run_id), C(finished), C(verdict), C(backup_id), C(backup_finished),
-    C(age_seconds), C(size_bytes) and C(drill_seconds). Times are UTC in ISO 8601.
+  description: The last runs, newest first, with C(run_id), C(source), C(database), C(finished), C(verdict),
+    C(backup_id), C(backup_finished), C(age_seconds), C(size_bytes) and C(drill_seconds). Times are UTC in ISO 8601.
   returned: always
   type: list
   elements: dict
@@ -240,7 +240,14 @@ def backup_verify(module: AnsibleModule) -> dict[str, Any]:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ended)
     options = with_token(module.params)
+    metrics = Path(options["metrics_file"] or "")
     try:
+        if options["metrics_file"] and not metrics.is_absolute():
+            raise RollbackError(
+                "metrics_path_relative",
+                f"backup_verification_metrics_file is {str(metrics)!r}, which is relative, and to what is not certain.",
+                "Give it as an absolute path; nothing was done.",
+            )
         source: Source | RollbackError = open_source(options)
         max_age = parse_duration(options["max_age"], "backup_verification_max_age")
         drilling = _drill_options(options)
@@ -257,7 +264,7 @@ def backup_verify(module: AnsibleModule) -> dict[str, Any]:
         check_mode=module.check_mode,
         look_at_drill=options["look_at_drill"],
         records=Path(options["records_dir"]) if options["records_dir"] else None,
-        metrics=Path(options["metrics_file"]) if options["metrics_file"] else None,
+        metrics=metrics if metrics.is_absolute() else None,
     )
     return verify(source, asked, ProgressFile(options["progress_file"]))
 

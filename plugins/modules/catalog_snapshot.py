@@ -12,11 +12,16 @@ short_description: Read everything in a database that a migration can change
 version_added: 0.1.0
 description:
   - Describes every object by name, without OIDs, in a fixed order, with a fingerprint for each and one over all. The
-    same catalogs give the same result, on any server of the same major version.
+    same catalogs and roles give the same result, on any server of the same major version.
   - Kinds are schemas, relations, columns, types, constraints, indexes, triggers, rules, policies, functions, sequences,
     publications, extensions and the seldom ones, each with owner, privileges and comment. Members of extensions,
-    temporary objects and the system's own are left out. So are roles and their memberships, which belong to all
-    databases of the server.
+    temporary objects and the system's own are left out.
+  - Beside them there are the database itself, every role that is not the system's with its memberships and settings,
+    and privileges on the system's own objects where they are not what they were made. A snapshot of some schemas has
+    none of these. Passwords are never read; of settings that an application made up and of foreign options there is a
+    sum.
+  - Large objects are left out, for they are rows of the application; so are tablespaces and what subscriptions connect
+    to.
   - Reads in one transaction that cannot write, and waits for no lock longer than 500 ms. What the role may not read is
     in RV(unreadable), and never passed over.
 author:

@@ -53,6 +53,19 @@ options:
   host:
     description: Name of the host in the inventory, for the commands in the result.
     type: str
+  inventories:
+    description: Inventories that the commands in the result have to name; none where the configured one is meant.
+    type: list
+    elements: str
+    default: []
+  variables:
+    description: Variables that the commands in the result have to give.
+    type: dict
+    default: {}
+  by_file:
+    description: Whether the commands name playbooks by file, as in a checkout, or by the collection's name.
+    type: bool
+    default: true
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes.read_only
@@ -182,6 +195,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "records_dir": {"type": "path"},
     "max_age": {"type": "str", "default": "24h"},
     "host": {"type": "str"},
+    "inventories": {"type": "list", "elements": "str", "default": []},
+    "variables": {"type": "dict", "default": {}},
+    "by_file": {"type": "bool", "default": True},
 }
 
 

@@ -12,7 +12,7 @@ short_description: Make the rollback manifest of a migration from its two baseli
 version_added: 0.1.0
 description:
   - Compares the baseline before the migration with the one after it, and writes what the migration created (may be torn
-    down), altered (with the definition before) and found (protected) to
+    down), altered (with the definition before), renamed or moved to another schema, and found (protected) to
     C(<artifacts_dir>/<host>/baselines/<migration>-manifest.json).
   - Connects to no database. A manifest that was edited is not overwritten.
 author:
@@ -60,7 +60,11 @@ path:
   returned: success
   type: str
 manifest:
-  description: Its content, but for what is protected.
+  description:
+    - Its content, but for what is protected. C(tables), C(functions) and C(sequences) are names of what was created,
+      C(created) all of it with C(kind) and C(name), C(altered) and C(dropped) what was there, as it was before.
+      C(renamed) has C(kind), C(name) and C(before) of what was there under another name; it is protected, and in none
+      of the others.
   returned: success
   type: dict
 code:
@@ -98,7 +102,7 @@ def rollback_manifest(module: AnsibleModule) -> dict[str, Any]:
     path = manifest_file(*where)
     if not module.check_mode:
         write_manifest(path, manifest)
-    numbers = {word: len(manifest[word]) for word in ("created", "altered", "dropped", "protected")}
+    numbers = {word: len(manifest[word]) for word in ("created", "altered", "dropped", "renamed", "protected")}
     return {
         "changed": False,
         "path": str(path),

@@ -42,6 +42,22 @@ options:
         description: Name as SQL writes it; of a function with the types of its arguments.
         type: str
         required: true
+  created:
+    description:
+      - What else has to be gone, as C(created) of a rollback manifest lists it. Each has C(kind) and C(name) of a
+        catalog snapshot (M(pgops.rollback.catalog_snapshot)).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: What it is, such as V(index) or V(enum).
+        type: str
+        required: true
+      name:
+        description: Its name, such as V(orders_at on public.orders).
+        type: str
+        required: true
   checks:
     description:
       - The rollback manifest's own checks, each with C(name), C(query) and C(expect), and C(fix) if you like. C(expect)
@@ -88,10 +104,12 @@ options:
         elements: int
         default: [200]
       body:
-        description: Regular expression that is looked for in the first mebibyte of the answer.
+        description:
+          - Regular expression that is looked for in the first 64 KiB of the answer.
+          - One that cannot be decided within O(endpoints[].timeout) counts as not found.
         type: str
       timeout:
-        description: Seconds that one try may take in all.
+        description: Seconds that one try may take in all, reading and searching the answer included.
         type: float
         default: 5.0
       retries:
@@ -107,14 +125,22 @@ options:
       - The database's counters at the time of the rollback or before, as a baseline holds them, with C(xact_commit),
         C(xact_rollback), C(deadlocks), C(at) and C(stats_reset). The error rate since is compared with that up to then.
     type: dict
+  activity_since:
+    description:
+      - The counters when the rollback had ended, as RV(activity) of a verification then. The error rate since then is
+        what counts. Without it the time between O(activity_before) and the rollback counts, too.
+    type: dict
   baseline:
     description:
       - File of a baseline (M(pgops.rollback.migration_baseline)). The catalogs have to be as it says, no table may have
-        fewer rows, and no row may be without its parent behind a foreign key that is gone.
+        fewer rows, and no row may be without its parent behind a foreign key that is gone. Functions that name anything
+        it has and the database has not, or has in another schema, are looked for.
       - Gives O(activity_before), too, where that is not set.
     type: path
   baseline_candidates:
-    description: Files of baselines, the first of which that exists is compared with, where O(baseline) is not given.
+    description:
+      - Files of baselines, the first of which that exists is compared with, where O(baseline) is not given. When none
+        does, the check V(baseline) is skipped.
     type: list
     elements: path
     default: []
@@ -196,6 +222,10 @@ checks:
     seconds:
       description: How long it took.
       type: float
+activity:
+  description: The database's counters now, for O(activity_since) of a later stage. Empty when they cannot be read.
+  returned: success
+  type: dict
 not_configured:
   description: Options without which some checks had nothing to look at.
   returned: success
@@ -217,17 +247,17 @@ code:
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgops.rollback.plugins.module_utils.baseline import read_baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.verification import STAGES, Context, verdict
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_activity import read_activity
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_checks import as_step, run_checks
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_endpoints import ENDPOINT_ARGUMENTS
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_gone import KINDS
@@ -243,6 +273,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "name": {"type": "str", "required": True},
         },
     },
+    "created": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"kind": {"type": "str", "required": True}, "name": {"type": "str", "required": True}},
+    },
     "checks": {"type": "list", "elements": "dict", "default": []},
     "pairs": {
         "type": "list",
@@ -256,6 +292,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT_ARGUMENTS},
     "activity_before": {"type": "dict"},
+    "activity_since": {"type": "dict"},
     "baseline": {"type": "path"},
     "baseline_candidates": {"type": "list", "elements": "path", "default": []},
     "explained": {"type": "list", "elements": "str", "default": []},
@@ -268,13 +305,13 @@ def rollback_verify(connections: Connections, _server: ServerInfo, module: Ansib
     timeout = parse_duration(module.params["statement_timeout"], "statement_timeout")
     options = dict(module.params)
     options["baseline"] = options["baseline"] or next(filter(os.path.exists, options["baseline_candidates"]), None)
-    if options["baseline"] and not options["activity_before"]:
-        options["activity_before"] = read_baseline(Path(options["baseline"])).activity
     context = Context(connections, options, max(1, int(timeout.total_seconds() * 1000)))
+    baseline = context.baseline
+    if baseline and not options["activity_before"]:
+        options["activity_before"] = baseline.activity
     results, not_configured = run_checks(context, options["stage"])
     step = as_step(results, not_configured)
-    if options["baseline"]:
-        baseline = context.comparison.baseline
+    if baseline:
         step["details"]["baseline"] = {
             "migration": baseline.migration, "moment": baseline.moment, "taken_at": baseline.taken_at,
             "operator": baseline.operator,
@@ -286,9 +323,18 @@ def rollback_verify(connections: Connections, _server: ServerInfo, module: Ansib
         "msg": step["message"],
         "verdict": outcome,
         "checks": [result.as_result() for result in results],
+        "activity": _activity(context),
         "not_configured": not_configured,
         "steps": [step],
     }
+
+
+def _activity(context: Context) -> dict[str, Any]:
+    try:
+        with context.reading() as cursor:
+            return read_activity(cursor)
+    except DATABASE_ERRORS:
+        return {}  # the checks have said what is wrong
 
 
 def main() -> None:

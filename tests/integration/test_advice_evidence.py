@@ -57,6 +57,7 @@ CORRUPTED = {"checks": [
     {"name": "orphans", "status": "failed", "severity": "critical", "message": "2 rows have no parent.",
      "objects": [{"name": "public.profiles", "problem": "2 orphans"}]},
 ]}  # fmt: skip
+SOUND = {"checks": CORRUPTED["checks"][:1]}
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
@@ -158,17 +159,16 @@ def test_the_rows_at_stake_are_counted(story: Story) -> None:
     story.record(NOW - timedelta(hours=3), started_at=stamp(NOW - timedelta(hours=4)))
     story.write()
     run = story.advice()
-    assert (run["recommendation"], run["confidence"], run["status"]) == ("full_restore", "high", "ok"), run["msg"]
+    assert (run["recommendation"], run["confidence"], run["status"]) == ("full_restore", "high", "degraded"), run["msg"]
     teardown, restore = option(run, "teardown"), option(run, "full_restore")
     assert teardown["rows_lost"] == 12 + 20
     assert "6 rows of them written since" in teardown["loses"]
-    assert (teardown["possible"], restore["possible"]) == (True, True)
+    assert (teardown["possible"], restore["possible"]) == (True, False)
+    assert restore["blocked_by"].endswith("restore app of monday.dump with pg_dump's own tool")
     assert restore["rows_lost"] is None
     # 10 and 20 of the migration itself, then 11.
     assert "at least 41 rows (since " in restore["loses"]
-    assert restore["command"] == (
-        "ansible-playbook restore.yml --limit db1 -e '{\"database_restore_backup_id\": \"app of monday.dump\"}'"
-    )
+    assert restore["command"] == ""
     assert run["next_command"] == restore["command"]
     written = line(run, "written since the migration")
     assert written["details"] == [f"{ODD}: 6", "public.profiles: 5"]
@@ -362,7 +362,6 @@ def test_a_database_that_does_not_answer_is_evidence(story: Story) -> None:
     # The drill's own time, since nobody can ask for the database's size.
     assert line(run, "restore take?")["answer"] == "about 9 s, as the drill did"
     assert option(run, "full_restore")["rows_lost"] is None
-    assert option(run, "full_restore")["possible"]
     for name in ("teardown", "sequence_reset"):
         assert option(run, name)["blocked_by"] == "the database does not answer"
     assert option(run, "teardown")["rows_lost"] is None
@@ -431,9 +430,33 @@ def test_the_role_finds_baselines_manifest_and_records(story: Story) -> None:
     assert [each["rows_lost"] for each in found["options"]] == [0, 0, 32, None]
     assert "at least 41 rows" in found["options"][3]["loses"]
     assert found["options"][2]["command"] == (
-        "ansible-playbook rollback.yml --tags plan --limit db1 -e rollback_manifest=coaching.yml"
-        " -e teardown_mode=quarantine"
+        f"ansible-playbook -i {story.directory}/inventory.yml pgops.rollback.rollback --tags plan --limit db1"
+        " -e rollback_migration=coaching -e rollback_manifest=coaching.yml -e teardown_mode=quarantine"
     )
+
+
+def test_the_role_protects_whatever_the_verification_compares_with(story: Story) -> None:
+    """rollback_baseline is about the verification; a manifest by hand names a table that the baseline has."""
+    by_hand = {**MANIFEST, "tables": ["public.profiles"]}
+    (story.directory / "coaching.yml").write_text(yaml.safe_dump(by_hand), encoding="utf-8")
+    for given in ({}, {"rollback_baseline": "before"}, {"rollback_baseline": "after"}):
+        found = play(
+            story, story.database.login(), rollback_migration="coaching", rollback_manifest="coaching.yml",
+            rollback_advice_application="down", post_rollback_verification_result=SOUND, **given,
+        )  # fmt: skip
+        assert "there before the migration: public.profiles" in found["options"][2]["blocked_by"]
+        assert found["recommendation"] == "fix_forward"
+
+
+def test_nothing_is_torn_down_when_nobody_knows_what_was_there_before(story: Story) -> None:
+    story.path("before").unlink()
+    (story.directory / "coaching.yml").write_text(yaml.safe_dump(MANIFEST), encoding="utf-8")
+    found = play(
+        story, story.database.login(), rollback_migration="coaching", rollback_manifest="coaching.yml",
+        rollback_advice_application="down", post_rollback_verification_result=SOUND,
+    )  # fmt: skip
+    assert found["options"][2]["blocked_by"] == "no baseline says what was there before the migration"
+    assert found["recommendation"] == "fix_forward"
 
 
 def test_the_role_without_anything_and_without_a_database(story: Story) -> None:

@@ -170,6 +170,9 @@ def test_a_directory_of_backups_and_a_glob(taken: Taken, tmp_path: Path) -> None
     assert {found.id: found.status for found in source(tmp_path / "*day").backups()} == expected
     assert source(tmp_path / "*.none").backups() == []
     assert source(tmp_path / "notes").backups() == []
+    # What looks like a glob and is a name.
+    (tmp_path / "monday").rename(tmp_path / "[mon] day*")
+    assert [found.id for found in source(tmp_path / "[mon] day*").backups()] == ["[mon] day*"]
 
 
 def test_a_newer_unfinished_one_is_named_but_not_selected(taken: Taken, tmp_path: Path) -> None:

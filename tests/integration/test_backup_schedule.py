@@ -183,6 +183,15 @@ def test_cron_lines_are_set_once_and_do_what_they_say(tmp_path: Path) -> None:
     assert machine.crontab() == []
 
 
+@needs_cron
+def test_what_cron_takes_is_taken(tmp_path: Path) -> None:
+    crons = ["*/15 0-5,22-23 1,15 * mon-fri", "59 23 31 12 7", "05 03 * JAN-Mar/2 0", "0-30/10 */2 */3 1-12 sun,6"]
+    hosts = {f"app{number}": {"backup_verification_schedule": cron} for number, cron in enumerate(crons)}
+    machine = Machine(tmp_path, hosts)
+    assert changed(machine.schedule("--forks", "1"))
+    assert {" ".join(line.split()[:5]) for line in machine.crontab()} == set(crons)
+
+
 def test_what_cannot_be_scheduled_is_said(tmp_path: Path) -> None:
     refused: dict[str, tuple[dict[str, Any], str]] = {
         "unset": ({}, "backup_verification_schedule is not set."),
@@ -191,13 +200,17 @@ def test_what_cannot_be_scheduled_is_said(tmp_path: Path) -> None:
             "backup_verification_source is not set",
         ),
         "timer": ({"backup_verification_schedule": TIMER}, "systemd does not run the services here."),
+        **{
+            cron: ({"backup_verification_schedule": cron}, f"{cron} are not five fields of cron")
+            for cron in ("61 99 * * *", "0 3 0 * *", "0 3 * 13 *", "0 3 * * mit", "*/0 3 * * *", "0 3- * * *")
+        },
         "relative": (
             {"backup_verification_schedule": CRON, "rollback_artifacts_dir": "here"},
             "rollback_artifacts_dir is relative",
         ),
     }
     machine = Machine(tmp_path, {name: given for name, (given, _words) in refused.items()})
-    done = machine.schedule()
+    done = machine.schedule("--check")
     assert done.returncode == 2
     said = " ".join(done.stdout.split())
     for _given, words in refused.values():

@@ -30,7 +30,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder impor
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_pg_dump import PgDump
 from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import DrillOptions, drill
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
-from tests.support.database import OPERATOR, TestDatabase
+from tests.support.database import OPERATOR, ROOT, TestDatabase
 from tests.support.dumps import COMPRESSED, take_dump
 from tests.support.modules import ModuleRun, run_module
 from tests.support.processes import Forked
@@ -191,7 +191,11 @@ def test_a_recorded_sum_is_honoured(app: TestDatabase, tmp_path: Path) -> None:
     path = take_dump(app, tmp_path, "custom-z0")
     recorded = path.with_name(f"{path.name}.sha256")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    for form in (f"SHA256 ({path.name}) = {digest}\n", f"{digest}  {path.name}\n"):
+    other = f"{'0' * 64} *other.dump\n"
+    for form in (
+        f"SHA256 ({path.name}) = {digest}\n", f"{digest}\n", f"{other}SHA2-256({path.name})= {digest}\n",
+        f"{other}{digest}  /backups/{path.name}\n",
+    ):  # fmt: skip
         recorded.write_text(form)
         assert checks(verify(tmp_path, "integrity"))["sha256"] == "passed"
 
@@ -540,6 +544,7 @@ def test_beside_a_baseline(app: TestDatabase, tmp_path: Path) -> None:
     run = verify(dump, baseline=baseline)
     assert (run["verdict"], checks(run)["baseline"]) == ("ok", "passed"), run["msg"]
     assert run["steps"][-1]["details"]["proved"] == "It restores, with what the baseline says"
+    assert "own privileges were not compared" in str(run["steps"])
 
     app.query("UPDATE orders SET note = 'changed' WHERE id = 7")
     run = verify(take_dump(app, tmp_path, "custom"), baseline=baseline)
@@ -557,7 +562,8 @@ def test_what_the_live_database_does_not_tell(app: TestDatabase, tmp_path: Path)
     app.query("TRUNCATE orders; INSERT INTO orders (customer) VALUES (1); ANALYZE")
     take_dump(app, tmp_path, "custom")
     run = verify(tmp_path, compare_with_live=True, **app.login())
-    assert (run["verdict"], checks(run)["live"]) == ("ok", "skipped")
+    assert (run["verdict"], checks(run)["live"]) == ("degraded", "degraded")
+    assert "Every table of the live database is there, but 2 of up to 1,000 rows" in run["msg"]
 
 
 def test_a_partitioned_table_of_the_manifest(app: TestDatabase, tmp_path: Path) -> None:
@@ -582,6 +588,26 @@ def test_the_record_of_a_drill(app: TestDatabase, tmp_path: Path) -> None:
     other = verify(path, "freshness", look_at_drill=True, database=app.name, **options)
     assert other["steps"][-1]["status"] == "skipped"
     assert "another backup" in other["steps"][-1]["message"]
+
+
+def test_a_newer_backup_that_does_not_restore_voids_an_older_one_s_drill(app: TestDatabase, tmp_path: Path) -> None:
+    """Whoever asks for the backup is not told of the old one as if nothing had happened."""
+    aged(take_dump(app, tmp_path, "custom"), 1)
+    options: dict[str, Any] = {"records_dir": str(tmp_path / "records"), "host": "app"}
+    assert verify(tmp_path, run_id="good", **options)["verdict"] == "ok"
+    newer = take_dump(app, tmp_path, "plain")
+    newer.write_text(newer.read_text().replace("note text", "note nosuchtype"))
+    assert statuses(verify(tmp_path, run_id="bad", **options))["drill"] == "failed"
+
+    look = verify(tmp_path, "freshness", look_at_drill=True, run_id="look", **options)
+    assert (look["verdict"], statuses(look)["drill"]) == ("degraded", "degraded")
+    assert "the later run bad found fault with app.sql" in look["msg"]
+    # Of another database's backups, it says nothing of this one's.
+    newer.unlink()
+    assert verify(tmp_path, run_id="again", database=app.name, **options)["verdict"] == "ok"
+    assert verify(tmp_path / "app.dump", run_id="other", database="other", **options).failed
+    look = verify(tmp_path, "freshness", look_at_drill=True, database=app.name, **options)
+    assert statuses(look)["drill"] == "ok", look["msg"]
 
 
 def test_a_record_that_cannot_be_written(app: TestDatabase, tmp_path: Path) -> None:
@@ -714,6 +740,14 @@ def test_a_relative_path(app: TestDatabase) -> None:
     assert (run.failed, "which is relative" in run["msg"]) == (True, True)
 
 
+def test_metrics_at_a_relative_path(app: TestDatabase, tmp_path: Path) -> None:
+    """They would land wherever the module happens to run."""
+    run = verify(take_dump(app, tmp_path, "custom"), "freshness", metrics_file="rel.prom")
+    assert (run.failed, statuses(run)["exists"]) == (True, "failed")
+    assert "backup_verification_metrics_file is 'rel.prom', which is relative" in run["msg"]
+    assert not (ROOT / "rel.prom").exists()
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -732,3 +766,17 @@ def test_large_objects_of_a_directory(
     run = verify(path, "integrity")
     assert run.failed
     assert f"large object 4711 {said}" in run["msg"]
+
+
+@pytest.mark.parametrize("seconds", [1, 3])
+def test_a_drill_without_time_cleans_up(app: TestDatabase, tmp_path: Path, drill_place: Path, seconds: int) -> None:
+    """Whatever it was about to do: the time ends at another place each time, at the last while a program is at work."""
+    path = take_dump(app, tmp_path, "plain")
+    end = "--\n-- PostgreSQL database dump complete"
+    path.write_text(path.read_text().replace(end, f"SELECT pg_catalog.pg_sleep(100);\n\n{end}"))
+    run = verify(path, drill_timeout=f"{seconds}s", drill_directory=str(drill_place))
+    assert statuses(run)["drill"] == "failed"
+    assert checks(run).get("cleanup", "passed") == "passed", run["steps"][-1]
+    assert f"took longer than {seconds} s and was ended" in run["msg"]
+    assert "backup_verification_drill_timeout" in run["msg"]
+    assert list(drill_place.iterdir()) == []

@@ -175,6 +175,7 @@ def test_wal_g_that_hangs_is_ended(storage: Storage) -> None:
     with pytest.raises(RollbackError) as caught:
         storage.source(timeout=1).backups()
     assert caught.value.code == "program_timeout"
+    assert "give it more time with backup_verification_program_timeout" in str(caught.value)
 
 
 def test_variables_of_libpq_do_not_reach_it(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

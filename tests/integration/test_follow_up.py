@@ -45,6 +45,8 @@ def test_cron_lines_for_a_day_and_a_week_take_themselves_off(tmp_path: Path) -> 
         assert re.search(r"pgops\.rollback\.rollback .*--limit db1 --tags verify ", line)
         assert '"post_rollback_verification_stage": "' + ("week" if later == 7 else "day") + '"' in line
         assert '"rollback_migration": "release-42"' in line
+        # Should it not take itself off, it does nothing when its day comes again.
+        assert f'test "$(date +\\%Y)" = {when.year} || exit 0; ' in line
 
     assert changed(machine.schedule(post_rollback_verification_stage="day"))
     (line,) = machine.crontab()

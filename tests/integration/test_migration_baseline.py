@@ -7,14 +7,16 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.database import ROOT, TestDatabase
+from tests.support.database import ROOT, TestCluster, TestDatabase
 from tests.support.modules import ModuleRun, run_module
 
 TABLES = ["public.sponsor_chat_messages", "public.sponsor_connections", "public.sponsor_visible_memos"]
@@ -189,3 +191,49 @@ def test_half_a_file_is_no_baseline(take: Take, tmp_path: Path) -> None:
     path = baseline_file(tmp_path)
     path.write_bytes(path.read_bytes()[:1000])
     assert make_manifest(tmp_path)["code"] == "baseline_invalid"
+
+
+def test_a_deeply_nested_file_is_no_baseline(take: Take, tmp_path: Path) -> None:
+    take("before", rows="none")
+    take("after", rows="none")
+    for depth in (500, 200_000):
+        for text in ("[" * depth, '{"format_version": 1, "sum": "", "operator": ' + "[" * depth + "]" * depth + "}"):
+            baseline_file(tmp_path).write_text(text, encoding="utf-8")
+            assert make_manifest(tmp_path)["code"] == "baseline_invalid"
+
+
+def test_a_database_that_knows_no_encoding(cluster: TestCluster, tmp_path: Path) -> None:
+    """Its bytes may be anything; what is no UTF-8 is shown as its bytes."""
+    plain = f"plain_{os.getpid()}"
+    login = cluster.login(plain)
+    with closing(cluster.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {plain} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    try:
+        with closing(cluster.connect(plain)) as connection, connection.cursor() as cursor:
+            connection.set_client_encoding("LATIN1")
+            cursor.execute(
+                "CREATE TABLE public.caf\xe9 (id serial, note text DEFAULT 'caf\xe9');"
+                "COMMENT ON TABLE caf\xe9 IS '\xe9';"
+                "CREATE TABLE public.m\xc3\xa4rz (id int); INSERT INTO public.m\xc3\xa4rz VALUES (1), (2);"
+                "CREATE TABLE public.t (note text); INSERT INTO public.t VALUES ('caf\xe9');"
+                "CREATE FUNCTION public.f() RETURNS text LANGUAGE sql AS 'SELECT ''caf\xe9''::text';"
+                f"ALTER DATABASE {plain} SET app.name = 'caf\xe9'"
+            )
+        given = {"migration": "x", "artifacts_dir": str(tmp_path), "host": "app", "checksums": True, "rows": "exact"}
+        run = run_module("migration_baseline", {**login, **given})
+        assert not run.failed, run["msg"]
+        snapshot = json.loads(Path(run["path"]).read_text(encoding="utf-8"))["snapshot"]
+        comments = {each["name"]: each["attributes"].get("comment") for each in snapshot["objects"]
+                    if each["kind"] == "table"}  # fmt: skip
+        assert comments == {'public."caf\\xe9"': "\\xe9", 'public."märz"': None, "public.t": None}
+        assert (snapshot["rows"]['public."märz"'], snapshot["rows"]["public.t"]) == (2, 1)
+        # A name of which the bytes are lost cannot be asked for.
+        assert {each["name"] for each in snapshot["unreadable"]} <= {
+            'public."caf\\xe9"', 'public."caf\\xe9_id_seq"',
+        }  # fmt: skip
+        assert ("table", 'public."caf\\xe9"') in {(each["kind"], each["name"]) for each in snapshot["unreadable"]}
+        verified = run_module("rollback_verify", {**login, "baseline": run["path"]})
+        assert verified["verdict"] in ("ok", "incomplete"), verified["msg"]
+    finally:
+        with closing(cluster.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {plain} WITH (FORCE)")

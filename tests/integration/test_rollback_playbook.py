@@ -96,12 +96,24 @@ def test_without_tags_what_is_wrong_is_found_and_the_next_command_named(behind: 
     assert steps(written)["verify"] == "failed"
     (advice,) = (step["details"] for step in written["steps"] if step["name"] == "advise")
     assert advice["recommendation"] == "sequence_reset"
-    command = "ansible-playbook rollback.yml --tags sequence --limit db1"
-    assert (advice["next_command"], f"Next: Run: {command}" in done.stdout) == (command, True)
+    command = f"ansible-playbook -i {directory}/inventory.yml pgops.rollback.rollback --tags sequence --limit db1"
+    assert (advice["next_command"], f"  Next: Run:\n  {command}\n" in done.stdout) == (command, True)
+    markdown = (directory / "artifacts/db1/latest/report.md").read_text(encoding="utf-8")
+    assert f"\n    {command}\n" in markdown
 
-    assert rollback(directory, *command.split()[2:]).returncode == 0
+    assert rollback(directory, *command.split()[4:]).returncode == 0
     assert rollback(directory, "--tags", "verify").returncode == 0
     assert steps(report(directory, "db1")) == {"preflight": "ok", "verify": "ok"}
+
+
+def test_switches_given_on_the_command_line_are_texts(behind: TestDatabase, directory: Path) -> None:
+    assert rollback(directory, "--tags", "sequence").returncode == 0
+    (directory / "manifest.yml").write_text("tables: [public.orders]\n", encoding="utf-8")
+    options = ["-e", "rollback_manifest=manifest.yml", "-e", "post_rollback_verification_follow_up=false"]
+    for expected, switch in ((0, "false"), (2, "true")):
+        switched = f"post_rollback_verification_expect_gone={switch}"
+        done = rollback(directory, "--tags", "verify", *options, "-e", switched)
+        assert done.returncode == expected, output(done)
 
 
 def test_advice_while_the_database_is_down(directory: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +109,7 @@ DECLARE
 BEGIN
     -- FROM gone_comment; /* JOIN */
     /* INSERT INTO gone_comment VALUES (1) */
+    /* in /* FROM gone_nested */ JOIN gone_nested */
     CREATE TEMP TABLE IF NOT EXISTS working (id int);
     INSERT INTO working SELECT 1;
     WITH first AS (SELECT 1 AS id), second (id) AS MATERIALIZED (SELECT id FROM first), "Third" AS NOT MATERIALIZED
@@ -361,7 +363,7 @@ def test_what_plpgsql_check_tells(database: TestDatabase) -> None:
 #: Only a list of what is gone tells that these name any of it.
 MENTIONS = [
     "BEGIN EXECUTE 'DELETE FROM public.going WHERE id = 1'; END",
-    "BEGIN PERFORM going_function(1); END",
+    "BEGIN EXECUTE 'SELECT going_function(1)'; END",
     "BEGIN PERFORM x FROM staying s WHERE (SELECT public.going.id) = 1; END",
 ]
 
@@ -439,7 +441,7 @@ FAULTS: dict[str, tuple[str, str, str, list[str]]] = {
         "SELECT setval('journal_entries_id_seq', 5)", "sequences", "failed", ["public.journal_entries_id_seq"],
     ),
     "sequence exhausted": (
-        "ALTER SEQUENCE virtues_id_seq MAXVALUE 12", "sequences", "failed", ["public.virtues_id_seq"],
+        "ALTER SEQUENCE virtues_id_seq MAXVALUE 12", "sequence_limits", "failed", ["public.virtues_id_seq"],
     ),
     "default lost": (
         "ALTER TABLE sponsor_feedback ALTER id DROP DEFAULT", "keys_without_default", "failed",
@@ -553,7 +555,9 @@ def test_pairs_out_of_sync(application: TestDatabase) -> None:
     both = verify(application, pairs=[{**pair, "both": True}])
     assert problems(both, "pairs")["auth.users.id"] == "1 row has no partner in public.profiles"
     missing = verify(application, pairs=[{"left": "auth.users.id", "right": "public.nowhere.id"}])
-    assert problems(missing, "pairs") == {"public.nowhere": "the table is missing"}
+    # Whether it was misspelt or is gone, a baseline would tell.
+    assert status(missing, "pairs") == "skipped"
+    assert "public.nowhere, since there is no such table" in check(missing, "pairs")["message"]
 
 
 def test_what_is_left_of_what_should_be_gone(application: TestDatabase) -> None:
@@ -655,6 +659,35 @@ def test_the_error_rate_since(application: TestDatabase) -> None:
         said = check(verify(application, stage="day", activity_before=reset), "error_rate")
         assert (said["status"], "reset" in said["message"]) == ("skipped", True)
     assert "error_rate" not in not_passed(verify(application, activity_before=before))
+
+
+def test_what_led_to_the_rollback_is_not_its_error_rate(application: TestDatabase) -> None:
+    def transact(number: int, end: str) -> None:
+        with application.connect().cursor() as cursor:
+            for _each in range(number):
+                cursor.execute(f"BEGIN; {end}")
+            cursor.connection.close()
+
+    before = verify(application)["activity"]
+    transact(200, "ROLLBACK")
+    until(
+        lambda: verify(application)["activity"]["xact_rollback"] >= before["xact_rollback"] + 200, "the incident counts"
+    )
+    at_rollback = verify(application)["activity"]
+    transact(400, "COMMIT")
+    until(
+        lambda: verify(application)["activity"]["xact_commit"] >= at_rollback["xact_commit"] + 400, "the rest counts"
+    )
+    options = {"stage": "day", "activity_before": before}
+    assert not_passed(verify(application, **options)) == {"error_rate": ("warned", ["rollbacks"])}
+    assert not_passed(verify(application, **options, activity_since=at_rollback)) == {}
+
+
+def test_a_migration_without_a_baseline_is_not_passed_over(application: TestDatabase, tmp_path: Path) -> None:
+    run = verify(application, baseline_candidates=[str(tmp_path / "m1-after.json"), str(tmp_path / "m1-before.json")])
+    assert (run["verdict"], status(run, "baseline")) == ("incomplete", "skipped")
+    assert "m1-after.json" in check(run, "baseline")["message"]
+    assert "baseline" in run["not_configured"]
 
 
 # Speed --------------------------------------------------------------------------------------------------------------

@@ -90,6 +90,9 @@ class Handler(BaseHTTPRequestHandler):
             while not self.server.ended.is_set():
                 self.wfile.write(b"x" * 65536)
 
+    def long(self) -> None:
+        self.answer(200, b"a" * 150_000 + b" status ok (fine)")
+
 
 @pytest.fixture
 def server() -> Iterator[Server]:
@@ -104,7 +107,7 @@ def server() -> Iterator[Server]:
 
 
 def verify(database: TestDatabase, *endpoints: dict[str, Any]) -> ModuleRun:
-    hasty = {"timeout": 0.5, "retries": 0, "delay": 0}
+    hasty = {"timeout": 10, "retries": 0, "delay": 0}
     return run_module("rollback_verify", {**database.login(), "endpoints": [{**hasty, **each} for each in endpoints]})
 
 
@@ -129,10 +132,9 @@ def test_what_endpoints_answer(database: TestDatabase, server: Server) -> None:
         ({"url": "/broken"}, f"{where}/broken answered HTTP 500 where 200 was expected, 1 time"),
         ({"url": "/recovers", "retries": 2}, ""),
         ({"url": "/circle"}, f"{where}/circle redirects without end (HTTP 302), 1 time"),
-        ({"url": "/silent", "retries": 1}, f"{where}/silent did not answer within 0.5 s, 2 times"),
-        ({"url": "/trickles"}, f"{where}/trickles did not answer within 0.5 s, 1 time"),
-        ({"url": "/endless", "body": "y", "timeout": 5}, f"{where}/endless answered without the text that was expected,"
-                                                         " 1 time"),
+        ({"url": "/silent", "timeout": 0.5, "retries": 1}, f"{where}/silent did not answer within 0.5 s, 2 times"),
+        ({"url": "/trickles", "timeout": 0.5}, f"{where}/trickles did not answer within 0.5 s, 1 time"),
+        ({"url": "/endless", "body": "y"}, f"{where}/endless answered without the text that was expected, 1 time"),
     ]  # fmt: skip
     asked = [
         {**each, "name": str(number), "url": server.url(each["url"])} for number, (each, _said) in enumerate(endpoints)
@@ -152,6 +154,26 @@ def test_dead_endpoints_are_waited_for_together(database: TestDatabase, server: 
     assert time.monotonic() - begun < 10, "one after another they take 20 s"
     assert len(said(run)) == 10
     assert all(said(run).values())
+
+
+#: What is looked for in 150 kB on one line, and what is said of it.
+SEARCHES = [
+    ("(a+)+b", "gave an answer that could not be searched within 2 s"),
+    ("(a|a)*b", "gave an answer that could not be searched within 2 s"),
+    ("aaaa", ""),
+    ("a{100}", ""),
+    # Beyond the limit.
+    ("status ok", "answered without the text that was expected"),
+]
+
+
+def test_a_search_without_end_does_not_outlast_the_timeout(database: TestDatabase, server: Server) -> None:
+    asked = [{"name": body, "url": server.url("/long"), "body": body, "timeout": 2.0} for body, _said in SEARCHES]
+    begun = time.monotonic()
+    run = verify(database, *asked)
+    assert time.monotonic() - begun < 8
+    where = f"127.0.0.1:{server.server_port}/long"
+    assert said(run) == {body: expected and f"{where} {expected}, 1 time" for body, expected in SEARCHES}
 
 
 def test_a_port_where_nobody_listens(database: TestDatabase) -> None:

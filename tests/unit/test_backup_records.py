@@ -104,7 +104,8 @@ def test_the_history_tells_the_last_fifty_runs_newest_first(directory: Path) -> 
     history = read_history(directory)
     assert [run["run_id"] for run in history] == [f"r{number}" for number in range(51, 1, -1)]
     assert history[0] == {
-        "run_id": "r51", "finished": "2026-01-02T02:00:00Z", "verdict": "ok", "backup_id": "a.dump",
+        "run_id": "r51", "source": "pg_dump", "database": "app", "finished": "2026-01-02T02:00:00Z", "verdict": "ok",
+        "backup_id": "a.dump",
         "backup_finished": "2026-01-01T23:00:00Z", "age_seconds": 7200, "size_bytes": 1000, "drill_seconds": 12.5,
     }  # fmt: skip
 
@@ -175,12 +176,35 @@ def test_a_later_run_that_finds_no_backup_voids_the_drill(directory: Path) -> No
     assert refusal(directory) == "drill_stale"
 
 
-@pytest.mark.parametrize("verdict", ["failed", "incomplete"])
-def test_a_fault_of_another_backup_or_a_run_that_found_none_does_not(directory: Path, verdict: str) -> None:
+@pytest.mark.parametrize("failed", ["freshness", "integrity", "drill"])
+def test_a_later_run_that_finds_fault_with_a_newer_backup_voids_the_drill(directory: Path, failed: str) -> None:
     write_record(directory, record())
-    backup = {"id": "b.dump" if verdict == "failed" else "a.dump", "finished_at": None, "size_bytes": 1}
-    write_record(directory, record("r2", "skipped", verdict, backup=backup))
+    newer = {"id": "b.dump", "finished_at": "2026-01-02T02:10:00Z", "size_bytes": 1}
+    write_record(directory, record("r2", verdict="failed", backup=newer, rungs=[rung(failed, "failed")]))
+    with pytest.raises(RollbackError, match=r"the later run r2 found fault with b\.dump"):
+        latest_drill(directory, DAY, NOW)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"verdict": "incomplete"},
+        {"verdict": "failed", "source": "pgbackrest"},
+        {"verdict": "failed", "database": "other"},
+    ],
+)
+def test_a_run_that_found_no_fault_or_looked_elsewhere_does_not(directory: Path, other: dict[str, Any]) -> None:
+    write_record(directory, record())
+    write_record(directory, record("r2", "skipped", **other))
     assert latest_drill(directory, DAY, NOW)["run_id"] == "r1"
+
+
+@pytest.mark.parametrize("key", ["source", "database"])
+def test_a_fault_that_does_not_say_where_counts(directory: Path, key: str) -> None:
+    """A history of an earlier release does not, nor does a run that takes dumps of any database."""
+    write_record(directory, record())
+    write_record(directory, record("r2", "skipped", "failed", **{key: None}))
+    assert refusal(directory) == "drill_stale"
 
 
 def test_a_fault_before_the_drill_does_not(directory: Path) -> None:

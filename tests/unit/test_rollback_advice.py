@@ -26,6 +26,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.rollback_advice imp
 COACHING = Migration(known=True, tables=["public.sponsor_connections"], others=["public.get_unread()"])
 NOTHING_CREATED = Migration(known=True)
 PROTECTED = Migration(known=True, tables=["public.a", "public.b"], protected=["public.b"])
+UNKNOWN_ORIGIN = Migration(known=True, tables=["public.a"], provenance_known=False)
 BACKUP = ProvenBackup(
     id="app.dump", source="pg_dump", finished_at="2026-01-02T01:00:00Z", holds_until="2026-01-02T00:59:00Z",
     drilled_at="2026-01-02T02:00:00Z", age=timedelta(hours=5), restore_seconds=754.0, restore_bytes=3_000_000_000,
@@ -68,7 +69,16 @@ A, B = {**COUNTED, "backup": BACKUP}, {**COUNTED, "no_backup": "there is none"}
 #: What is the case, and the recommendation, confidence and status that follow.
 SITUATIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "all is well": (advice("up", verified(), **A), "none", "high", "ok"),
-    "warnings alone are no faults": (advice("up", verified(pairs="warned"), **A), "none", "high", "ok"),
+    "warnings alone are no faults": (advice("up", verified(constraints="warned"), **A), "none", "high", "ok"),
+    "works, rows may be lost": (advice("up", verified(row_counts="warned"), **A), "fix_forward", "low", "degraded"),
+    "down, rows may be lost": (advice("down", verified(row_counts="warned"), **A), "teardown", "low", "degraded"),
+    "down, rows may be lost, nothing to tear down": (
+        advice("down", verified(row_counts="warned"), migration=PROTECTED), "undecided", "low", "skipped"),
+    "down, tables are gone": (advice("down", verified("row_counts"), **A), "full_restore", "high", "degraded"),
+    "down, a sequence is at its end": (
+        advice("down", verified("sequence_limits"), migration=PROTECTED), "fix_forward", "high", "ok"),
+    "down, nobody knows what was there before": (
+        advice("down", verified("catalog"), migration=UNKNOWN_ORIGIN), "fix_forward", "high", "ok"),
     "works, a policy is missing": (advice("up", verified("catalog"), **A), "fix_forward", "high", "ok"),
     "works, but a critical check was skipped": (
         advice("up", verified(skipped=("catalog",)), **A), "undecided", "low", "skipped"),
@@ -89,7 +99,7 @@ SITUATIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         advice("down", verified("sequences", skipped=("orphans",)), **A), "sequence_reset", "low", "degraded"),
     "sequences and a policy, down": (advice("down", verified("sequences", "catalog"), **A), "teardown", "high", "ok"),
     "sequences and orphans, down": (
-        advice("down", verified("sequences", "orphans"), **A), "full_restore", "high", "ok"),
+        advice("down", verified("sequences", "orphans"), **A), "full_restore", "high", "degraded"),
     "sequences and orphans, works": (advice("up", verified("sequences", "orphans"), **A), "fix_forward", "high", "ok"),
     "down, a function is broken": (advice("down", verified("references"), **A), "teardown", "high", "ok"),
     "down, no check failed": (advice("down", verified(), **A), "teardown", "high", "ok"),
@@ -101,8 +111,8 @@ SITUATIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         advice("down", verified("catalog"), migration=NOTHING_CREATED), "fix_forward", "high", "ok"),
     "down, the manifest names what was there before": (
         advice("down", verified("catalog"), migration=PROTECTED), "fix_forward", "high", "ok"),
-    "down, orphans": (advice("down", verified("orphans"), **A), "full_restore", "high", "ok"),
-    "down, pairs out of sync": (advice("down", verified("pairs"), **A), "full_restore", "high", "ok"),
+    "down, orphans": (advice("down", verified("orphans"), **A), "full_restore", "high", "degraded"),
+    "down, pairs out of sync": (advice("down", verified("pairs"), **A), "full_restore", "high", "degraded"),
     "down, orphans, no backup": (advice("down", verified("orphans"), **B), "full_restore", "high", "degraded"),
     "down, own check failed": (advice("down", verified("manifest: prices"), **A), "teardown", "low", "degraded"),
     "down, says the endpoint alone": (
@@ -132,7 +142,8 @@ def test_situation(result: dict[str, Any], recommendation: str, confidence: str,
     assert found == (recommendation, confidence, status), result["msg"]
     assert result["changed"] is False
     assert [each["name"] for each in result["options"]] == ["fix_forward", "sequence_reset", "teardown", "full_restore"]
-    assert (result["next_command"] == "") == (recommendation == "none")
+    by_hand = recommendation == "full_restore" and "no playbook does it" in result["msg"]
+    assert (result["next_command"] == "") == (recommendation == "none" or by_hand)
     assert result["why"] in result["msg"]
     assert result["next_command"] in result["msg"]
     # A low confidence is explained; without advice the reason for that may say it all.
@@ -188,14 +199,21 @@ def test_without_a_backup_the_next_command_verifies_one() -> None:
             " -e rollback_advice_application=down",
         ),
         (
-            advice("down", verified("orphans"), **A),
-            "ansible-playbook restore.yml -e database_restore_backup_id=app.dump",
+            advice("up", verified("catalog"), inventories=["prod.yml"], by_file=False,
+                   variables={"rollback_migration": "m1"}, host="app", **A),
+            "ansible-playbook -i prod.yml pgops.rollback.rollback --tags verify --limit app -e rollback_migration=m1",
         ),
         (advice("unknown", {}, unreachable=GONE), "ansible-playbook rollback.yml --tags verify,advise"),
     ],
 )  # fmt: skip
 def test_the_command_to_run_next(result: dict[str, Any], command: str) -> None:
     assert result["next_command"] == command
+
+
+def test_a_restore_is_by_hand_in_this_release() -> None:
+    result = advice("down", verified("orphans"), **A)
+    assert result["next_command"] == ""
+    assert "restore app.dump with pg_dump's own tool" in result["msg"]
 
 
 def test_odd_names_survive_the_shell_and_ansible() -> None:
