@@ -133,7 +133,7 @@ def read_closure(cursor: Any, seeds: Iterable[tuple[str, int]]) -> Closure:
     :param seeds: catalog and OID of what is dropped.
     """
     wanted = list(seeds)
-    cursor.execute(_CLOSURE, {"classes": [catalog for catalog, _ in wanted], "oids": [oid for _, oid in wanted]})
+    cursor.execute(_CLOSURE, {"classes": [each[0] for each in wanted], "oids": [each[1] for each in wanted]})
     closure = Closure()
     for *reached, from_catalog, from_oid, from_part in cursor.fetchall():
         sources = closure.objects.setdefault(_address(*reached), set())
@@ -173,7 +173,7 @@ def _describe(cursor: Any, closure: Closure) -> None:
         cursor.execute(DESCRIPTIONS.get(catalog, OTHERS), {"oids": oids, "catalog": catalog})
         rows += [(catalog, row) for row in cursor.fetchall()]
     if columns:
-        cursor.execute(COLUMNS, {"oids": [oid for _, oid, _ in columns], "parts": [part for _, _, part in columns]})
+        cursor.execute(COLUMNS, {"oids": [each[1] for each in columns], "parts": [each[2] for each in columns]})
         rows += [("pg_class", row) for row in cursor.fetchall()]
     names = _names(cursor, {row[5] for _catalog, row in rows})
     cursor.execute(_OWNERS, (sorted({row[6] for _catalog, row in rows}),))

@@ -37,8 +37,10 @@ _SENTENCES = {
 }
 
 #: Kinds that only a superuser makes.
-_SUPERUSERS = ("operator class", "operator family", "event trigger", "language", "access method", "transform",
-                "operator of access method", "function of access method")  # fmt: skip
+_SUPERUSERS = (
+    "operator class", "operator family", "event trigger", "language", "access method", "transform",
+    "operator of access method", "function of access method",
+)  # fmt: skip
 
 #: Kinds that live in a schema, in which they have to be created again.
 _IN_SCHEMA = (

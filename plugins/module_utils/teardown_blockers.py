@@ -112,7 +112,7 @@ def _members(cursor: Any, targets: Targets, radius: BlastRadius, drop: bool) -> 
         for (catalog, oid, part), each in radius.closure.described.items():
             if not part and each.kind:
                 labels.setdefault((catalog, oid), each.label)
-    cursor.execute(_MEMBERS, {"classes": [each for each, _ in labels], "oids": [oid for _, oid in labels]})
+    cursor.execute(_MEMBERS, {"classes": [each[0] for each in labels], "oids": [each[1] for each in labels]})
     return [
         Blocker(
             "extension_member",

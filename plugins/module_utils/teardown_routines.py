@@ -15,7 +15,11 @@ from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
-from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
+from ansible_collections.pgops.rollback.plugins.module_utils.names import (
+    parse_name,
+    quote_name,
+    split_signature,
+)
 
 #: Undefined function, schema, type.
 _MISSING = ("42883", "3F000", "42704")
@@ -66,16 +70,14 @@ def parse_signature(text: str) -> Signature:
 
     :raises RollbackError: ``name_invalid``.
     """
-    name, arguments = text, None
-    opening = _first_outside_quotes(text, "(")
-    if opening >= 0:
-        if not text.endswith(")"):
-            raise _malformed(text)
-        name, arguments = text[:opening], " ".join(text[opening + 1 : -1].split())
-    parts = parse_name(name, "function")
+    name, types = split_signature(text)
+    try:
+        parts = parse_name(name, "function")
+    except RollbackError as error:
+        raise _malformed(text) from error
     if len(parts) > 2:
         raise _malformed(text)
-    return Signature(parts, arguments)
+    return Signature(parts, " ".join(types.strip()[1:-1].split()) if types else None)
 
 
 def resolve_routines(cursor: Any, signatures: list[Signature]) -> Routines:
@@ -143,15 +145,6 @@ def _by_signature(cursor: Any, schema: str, signature: Signature) -> int | None:
 
 def _is_name_of(parts: tuple[str, ...], routine: Routine) -> bool:
     return parts in ((routine[3], routine[4]), (routine[4],))
-
-
-def _first_outside_quotes(text: str, sign: str) -> int:
-    quoted = False
-    for place, character in enumerate(text):
-        quoted ^= character == '"'
-        if character == sign and not quoted:
-            return place
-    return -1
 
 
 def _malformed(text: str, why: str = "") -> RollbackError:

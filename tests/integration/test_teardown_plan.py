@@ -27,13 +27,15 @@ from tests.support.modules import ModuleRun, run_module
 from tests.support.teardown import COACHING, load_application, rolled_back
 
 
-def plan_of(database: TestDatabase, manifest: Any = COACHING, **options: Any) -> ModuleRun:
+def plan_of(database: TestDatabase, manifest: Any = None, **options: Any) -> ModuleRun:
+    """Of the coaching manifest, if not of another."""
+    manifest = COACHING if manifest is None else manifest
     return run_module("teardown_plan", {**database.login(), "manifest": manifest, **options})
 
 
-def token(database: TestDatabase, manifest: dict[str, Any] = COACHING, mode: str = "drop") -> str:
+def token(database: TestDatabase, manifest: dict[str, Any] | None = None, mode: str = "drop") -> str:
     connection = database.connect()
-    plan = make_plan(connection, server_info(connection), PlanRequest(manifest, mode))
+    plan = make_plan(connection, server_info(connection), PlanRequest(manifest or COACHING, mode))
     connection.close()
     made: str = plan["token"]
     return made
