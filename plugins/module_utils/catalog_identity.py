@@ -74,8 +74,8 @@ class Renamed:
 
 
 def under_later_names(before: Snapshot, after: Snapshot) -> Renamed:
-    renamings = _renamings(before, after)
-    now = {(each.kind, each.before): after.objects[each.kind, each.name] for each in renamings}
+    renamed = renamings(before, after)
+    now = {(each.kind, each.before): after.objects[each.kind, each.name] for each in renamed}
     wholes = {name: each for (kind, name), each in now.items() if kind in WHOLES}
     objects: dict[Key, CatalogObject] = {}
     others = []
@@ -91,10 +91,10 @@ def under_later_names(before: Snapshot, after: Snapshot) -> Renamed:
             others.append(each)
     displaced = [each for each in others if each.key in objects]
     objects |= {each.key: each for each in others if each.key not in objects}
-    return Renamed(replace(before, objects=dict(sorted(objects.items()))), renamings, displaced)
+    return Renamed(replace(before, objects=dict(sorted(objects.items()))), renamed, displaced)
 
 
-def _renamings(before: Snapshot, after: Snapshot) -> list[Renaming]:
+def renamings(before: Snapshot, after: Snapshot) -> list[Renaming]:
     """OIDs mean nothing beyond their database: not in one that was made again, nor in one of another cluster."""
     clusters = {before.system_identifier, after.system_identifier}
     databases = [each.identities.get("database") for each in (before, after)]

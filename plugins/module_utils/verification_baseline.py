@@ -26,6 +26,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification_compar
     ACCESS,
     ADDITIONS,
     DETAILS,
+    GONE,
     OBJECTS,
     ROW_SECURITY,
 )
@@ -94,7 +95,7 @@ def row_counts(context: Context) -> Outcome:
     The rows of a table that is gone are gone, unless that is explained.
     """
     then, now = context.comparison.baseline.snapshot, context.comparison.now
-    gone = {label for label, text in context.comparison.about(OBJECTS) if text == "is gone"}
+    gone = {label for label, text in context.comparison.about(OBJECTS) if text == GONE}
     outcome = Outcome(
         f"No table has fewer rows than at {then.taken_at}.", "Fewer rows than before",
         "Rows that the application deleted are no loss; else look for them in the backup.",
@@ -102,7 +103,8 @@ def row_counts(context: Context) -> Outcome:
     if then.rows_are != "exact":
         outcome.unchecked.append(f"the baseline's row counts are {then.rows_are}, and only exact ones are compared")
         return outcome
-    for table, before in then.rows.items():
+    for name_then, before in then.rows.items():
+        table = context.comparison.renamed.get(("table", name_then), name_then)
         rows = now.rows.get(table)
         if f"table {table}" in gone:
             if before != 0:

@@ -12,10 +12,14 @@ from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import Difference, compare
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_identity import renamings
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot, read_snapshot
 
 #: What a difference is about: who sees which rows; who may do what; what breaks; what nobody notices; what is more.
 ROW_SECURITY, ACCESS, OBJECTS, DETAILS, ADDITIONS = "row_security", "access", "objects", "details", "additions"
+
+#: What the sentence of an object that is not there any more ends with.
+GONE = "is gone"
 
 _ATTRIBUTES = {
     "row_security": ROW_SECURITY, "row_security_forced": ROW_SECURITY, "owner": ACCESS, "privileges": ACCESS,
@@ -31,12 +35,14 @@ _KINDS = {"policy": ROW_SECURITY, "default privileges": ACCESS}
 class Comparison:
     """:ivar differences: what each is about, the object and a sentence without its full stop.
     :ivar not_compared: kinds that the role may not read, now or when the baseline was taken.
+    :ivar renamed: by kind and name then, the name now.
     """
 
     baseline: Baseline
     now: Snapshot
     differences: list[tuple[str, str, str]]
     not_compared: list[str]
+    renamed: dict[tuple[str, str], str]
 
     def about(self, what: str) -> list[tuple[str, str]]:
         return [(label, text) for about, label, text in self.differences if about == what]
@@ -53,21 +59,26 @@ def compare_with_baseline(connection: Any, baseline: Baseline, explained: Set[st
     now = read_snapshot(connection, "exact" if exact else "none", schemas=then.schemas)
     baseline.require_same_database(now)
     difference = compare(then, now)
-    return Comparison(baseline, now, list(_sorted(difference, explained)), difference.not_compared)
+    renamed = {(each.kind, each.before): each.name for each in renamings(then, now)}
+    return Comparison(baseline, now, _sorted(difference, explained, renamed), difference.not_compared, renamed)
 
 
-def _sorted(difference: Difference, explained: Set[str]) -> list[tuple[str, str, str]]:
+def _sorted(
+    difference: Difference, explained: Set[str], renamed: dict[tuple[str, str], str]
+) -> list[tuple[str, str, str]]:
     found = []
     for single in difference.dropped:
         if not single.within:
-            found.append((_KINDS.get(single.object.kind, OBJECTS), single.object.label, "is gone"))
+            text = f"is {renamed[single.object.key]} now" if single.object.key in renamed else GONE
+            found.append((_KINDS.get(single.object.kind, OBJECTS), single.object.label, text))
     for alteration in difference.altered:
         for name, values in alteration.attributes.items():
             about = _KINDS.get(alteration.after.kind) or _ATTRIBUTES.get(name, OBJECTS)
             one = replace(alteration, attributes={name: values})
             found += [(about, alteration.after.label, text) for text in one.texts()]
+    later = {(kind, name) for (kind, _before), name in renamed.items()}
     for single in difference.created:
-        if not single.within:
+        if not single.within and single.object.key not in later:
             # A policy that is new shows more rows, or fewer.
             found.append((_KINDS.get(single.object.kind, ADDITIONS), single.object.label, "is new"))
     return [each for each in found if each[1] not in explained]
