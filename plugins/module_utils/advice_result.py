@@ -83,7 +83,7 @@ def advise(evidence: Evidence) -> dict[str, Any]:
         "evidence": _evidence(evidence),
         "next_command": command,
         "status": _status(evidence, decision, chosen),
-        "msg": " ".join([*sentences, *([f"Next: {command}"] if command else [])]),
+        "msg": " ".join(sentences),
     }
 
 

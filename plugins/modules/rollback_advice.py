@@ -96,7 +96,9 @@ EXAMPLES = r"""
 
 - name: Show it
   ansible.builtin.debug:
-    msg: "{{ advice.msg }}"
+    msg:
+      - "{{ advice.msg }}"
+      - "{{ advice.next_command }}"
 """
 
 RETURN = r"""

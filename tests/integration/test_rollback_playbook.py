@@ -21,7 +21,7 @@ import pytest
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, require_supported
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import Request
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
-from tests.support.database import TestCluster, TestDatabase, running_cluster
+from tests.support.database import ROOT, TestCluster, TestDatabase, running_cluster
 from tests.support.playbook import inventory, report, rollback, rollback_variables, steps
 
 #: Behind its data: the next insert collides.
@@ -104,6 +104,15 @@ def test_without_tags_what_is_wrong_is_found_and_the_next_command_named(behind: 
     assert rollback(directory, *command.split()[4:]).returncode == 0
     assert rollback(directory, "--tags", "verify").returncode == 0
     assert steps(report(directory, "db1")) == {"preflight": "ok", "verify": "ok"}
+
+
+def test_the_configured_inventory_need_not_be_named(directory: Path) -> None:
+    (directory / "ansible.cfg").write_text("[defaults]\ninventory = inventory.yml\n", encoding="utf-8")
+    (directory / "rollback.yml").symlink_to(ROOT / "rollback.yml")
+    assert rollback(directory, "--tags", "advise", ANSIBLE_CONFIG=str(directory / "ansible.cfg")).returncode == 0
+    (step,) = (each for each in report(directory, "db1")["steps"] if each["name"] == "advise")
+    command = "ansible-playbook rollback.yml --tags verify,advise --limit db1 -e rollback_advice_application=down"
+    assert step["details"]["next_command"] == command
 
 
 def test_switches_given_on_the_command_line_are_texts(behind: TestDatabase, directory: Path) -> None:
