@@ -279,15 +279,20 @@ def _decide(evidence: Evidence, application: str) -> tuple[str, str]:
     if evidence.unreachable and not findings.failed(DATA):
         return UNDECIDED, f"The database does not answer, so nothing in it could be checked. {evidence.unreachable}"
     if application == UNKNOWN:
-        return UNDECIDED, _open_question(evidence)
+        return _when_nobody_knows(evidence)
     if application == DOWN:
         return _when_down(evidence)
     return _when_not_down(evidence, application)
 
 
-def _open_question(evidence: Evidence) -> str:
+def _when_nobody_knows(evidence: Evidence) -> tuple[str, str]:
     down, up = _decide(evidence, DOWN)[0], _decide(evidence, UP)[0]
-    return (
+    if down == up == FIX_FORWARD:
+        return FIX_FORWARD, (
+            f"Whether or not the application is down: {evidence.migration.no_teardown}."
+            f" Fix {named(evidence.findings.failed() or evidence.findings.warned(DATA))}."
+        )
+    return UNDECIDED, (
         "Nobody said whether the application is down, and no health check tells. With"
         f" -e rollback_advice_application=down the advice is {_in_words(down)}; with =up it is {_in_words(up)}."
     )
@@ -363,7 +368,7 @@ def _doubts(evidence: Evidence, recommendation: str) -> list[str]:
         found.append(f"the application is said to be {answer}, and its health checks say {health}")
     if recommendation in (TEARDOWN, FULL_RESTORE) and answer == UNKNOWN:
         found.append("only the health checks say that the application is down, and a part of it may work")
-    if recommendation == FIX_FORWARD and application == DOWN and not evidence.migration.known:
+    if recommendation == FIX_FORWARD and application in (DOWN, UNKNOWN) and not evidence.migration.known:
         found.append("with a manifest a teardown might be the better way")
     return found
 

@@ -126,6 +126,10 @@ SITUATIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "down, says the operator against the endpoints": (
         advice("down", verified("catalog", endpoints="passed"), **A), "teardown", "low", "degraded"),
     "nobody knows, nothing verified, nothing configured": (advice("unknown", {}), "undecided", "low", "skipped"),
+    "nobody knows, nothing to tear down": (
+        advice("unknown", verified("catalog"), migration=PROTECTED), "fix_forward", "high", "ok"),
+    "nobody knows, a policy is missing, no manifest": (
+        advice("unknown", verified("catalog")), "fix_forward", "low", "degraded"),
     "nobody knows, orphans": (advice("unknown", verified("orphans"), **A), "undecided", "low", "skipped"),
     "nobody knows, no fault": (advice("unknown", verified(), **A), "undecided", "low", "skipped"),
     "no database": (advice("unknown", {}, unreachable=GONE, **A), "undecided", "low", "degraded"),
@@ -159,7 +163,7 @@ def test_what_was_skipped_is_said_even_if_nothing_is_wrong() -> None:
 def test_rows_are_never_at_stake_while_nobody_knows_whether_it_is_down() -> None:
     for verification in ({}, verified(), verified("orphans"), verified("catalog"), verified("pairs", "sequences")):
         for other in (A, B, {}):
-            assert advice("unknown", verification, **other)["recommendation"] == "undecided"
+            assert advice("unknown", verification, **other)["recommendation"] in ("undecided", "fix_forward")
 
 
 def test_an_open_question_says_what_would_follow() -> None:
