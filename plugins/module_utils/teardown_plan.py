@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -70,7 +70,8 @@ _NOT_OF_OBJECTS = ("rows", "rows_are", "bytes")
 # Whoever may not ask for the identifier is told less by a baseline of another cluster.
 _IDENTITY = """
 SELECT CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
-            THEN (SELECT system_identifier::text FROM pg_control_system()) END
+            THEN (SELECT system_identifier::text FROM pg_control_system()) END,
+       (SELECT oid::bigint FROM pg_database WHERE datname = current_database())
 """
 
 
@@ -113,10 +114,10 @@ def make_plan(connection: Any, server: ServerInfo, request: PlanRequest) -> dict
     if request.drop:
         blockers += pg_dump_blockers(request.pg_dump_version, server)
     with reading(connection) as cursor:
-        _require_fit(cursor, server, request.provenance)
+        provenance = _fitting(cursor, server, request.provenance)
         targets = resolve(cursor, request.manifest)
         radius = read_blast_radius(cursor, server, targets, request.mode)
-        drift = read_drift(cursor, request.provenance, targets, radius)
+        drift = read_drift(cursor, provenance, targets, radius)
         blockers += situation_blockers(cursor, server, targets, radius, request.drop)
         blockers += privilege_blockers(cursor, targets, radius, request.drop)
         needed = needed_extensions(cursor, targets)
@@ -125,8 +126,8 @@ def make_plan(connection: Any, server: ServerInfo, request: PlanRequest) -> dict
         objects = describe_objects(cursor, targets, radius, contents)
     backup = assess_backup(request.records_dir, request.backup_max_age, server.database, needed)
     of_backup, warnings = backup_blockers(backup, request.require_backup, request.drop)
-    blockers += [*of_backup, *provenance_blockers(request.provenance, targets)]
-    warnings += [*provenance_warnings(request.provenance, targets), *_warnings(server, targets, radius, request)]
+    blockers += [*of_backup, *provenance_blockers(provenance, targets)]
+    warnings += [*provenance_warnings(provenance, targets), *_warnings(server, targets, radius, request)]
     dependents, survivors = _apart(radius.dependents, targets)
     plan = {
         "token": "",
@@ -207,15 +208,21 @@ def reading(connection: Any) -> Iterator[Any]:
             end_reading(connection)
 
 
-def _require_fit(cursor: Any, server: ServerInfo, provenance: Provenance) -> None:
+def _fitting(cursor: Any, server: ServerInfo, provenance: Provenance) -> Provenance:
+    """:raises RollbackError: of Provenance.require_fit()."""
     cursor.execute("SAVEPOINT identity")
     try:
         cursor.execute(_IDENTITY)
-        identifier = cursor.fetchone()[0]
+        identifier, oid = cursor.fetchone()
     except psycopg2.Error:
         cursor.execute("ROLLBACK TO SAVEPOINT identity")
-        identifier = None
+        identifier, oid = None, None
     provenance.require_fit(Snapshot(server.database, identifier, server.version_num, server.user, "", objects={}))
+    before = provenance.before.snapshot if provenance.before else None
+    same = before is not None and identifier is not None and (
+        (before.system_identifier, before.identities.get("database")) == (identifier, {server.database: oid})
+    )  # fmt: skip
+    return replace(provenance, oids_tell=same)
 
 
 def _apart(dependents: list[Dependent], targets: Targets) -> tuple[list[Dependent], list[Dependent]]:

@@ -17,6 +17,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Bas
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import BlastRadius
 from ansible_collections.pgops.rollback.plugins.module_utils.blocker import Blocker, listed
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_identity import under_later_names
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import PART_OF_RELATION, CatalogObject
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
@@ -45,12 +46,15 @@ class Provenance:
     :ivar after: the one from after it, or None.
     :ivar allow_unknown: whether objects of unknown origin may go.
     :ivar overridden: names of objects that may go though they were there before.
+    :ivar oids_tell: whether the baseline before is of this very database, so that what was renamed since has kept the
+        OID that the baseline has of it.
     """
 
     before: Baseline | None = None
     after: Baseline | None = None
     allow_unknown: bool = False
     overridden: frozenset[str] = field(default_factory=frozenset)
+    oids_tell: bool = False
 
     def require_fit(self, now: Snapshot) -> None:
         """:raises RollbackError: ``baseline_foreign``, ``baselines_unfit``."""
@@ -70,13 +74,16 @@ def provenance_blockers(provenance: Provenance, targets: Targets) -> list[Blocke
     objects = [each for each in targets.objects if not (each.kind == "sequence" and each.through)]
     found, unknown = [], []
     for each in objects:
-        was_there = _was_there(provenance.before, each)
+        was_there = _was_there(provenance, each)
+        earlier = _earlier_name(provenance, each)
         if was_there is None:
             unknown.append(each.name)
         elif was_there and each.name not in provenance.overridden:
+            called = f" as {earlier}" if earlier not in ("", each.name) else ""
             found.append(Blocker(
                 "provenance_older",
-                f"The {each.label} was there before the migration, by the baseline: the migration did not create it.",
+                f"The {each.label} was there before the migration{called}, by the baseline: the migration did not"
+                " create it.",
                 f"Take it out of the manifest, or name it in {OBJECT_OVERRIDE} if it is to go all the same.",
                 OBJECT_OVERRIDE,
             ))  # fmt: skip
@@ -96,7 +103,7 @@ def provenance_blockers(provenance: Provenance, targets: Targets) -> list[Blocke
 
 def provenance_warnings(provenance: Provenance, targets: Targets) -> list[Blocker]:
     found = []
-    names = {each.name for each in targets.objects if _was_there(provenance.before, each)}
+    names = {each.name for each in targets.objects if _was_there(provenance, each)}
     unused = sorted(provenance.overridden - names)
     if unused:
         found.append(Blocker(
@@ -134,11 +141,13 @@ def read_drift(cursor: Any, provenance: Provenance, targets: Targets, radius: Bl
     return sorted(drift, key=lambda each: (each["problem"], each["kind"], each["name"]))
 
 
-def _was_there(before: Baseline | None, target: Target) -> bool | None:
+def _was_there(provenance: Provenance, target: Target) -> bool | None:
     """None where the baseline does not tell."""
-    if before is None:
+    if provenance.before is None:
         return None
-    snapshot = before.snapshot
+    snapshot = provenance.before.snapshot
+    if _earlier_name(provenance, target):
+        return True
     if snapshot.schemas is not None and target.schema not in snapshot.schemas:
         return None
     alike = next(kinds for kinds in _ALIKE if target.kind in kinds)
@@ -146,6 +155,17 @@ def _was_there(before: Baseline | None, target: Target) -> bool | None:
     if unread & set(alike):
         return None
     return any((kind, target.name) in snapshot.objects for kind in alike)
+
+
+def _earlier_name(provenance: Provenance, target: Target) -> str:
+    """What the baseline calls the very object; empty where it does not know it, or cannot tell."""
+    if provenance.before is None or not provenance.oids_tell:
+        return ""
+    identities = provenance.before.snapshot.identities
+    alike = next(kinds for kinds in _ALIKE if target.kind in kinds)
+    return next(
+        (name for kind in alike for name, oid in identities.get(kind, {}).items() if oid == target.oid), ""
+    )
 
 
 def _created_besides(
@@ -162,7 +182,8 @@ def _created_besides(
         of_a_table = each.kind in PART_OF_RELATION and quote_name(each.schema, each.relation) in tables
         return each.label not in planned and not of_a_table
 
-    difference = compare(provenance.before.snapshot, provenance.after.snapshot)
+    before = under_later_names(provenance.before.snapshot, provenance.after.snapshot).snapshot
+    difference = compare(before, provenance.after.snapshot)
     created = [each.object for each in difference.created if not each.within and besides(each.object)]
     there = _still_there(cursor, created)
     return [each for each in created if each.label in there]

@@ -190,6 +190,28 @@ def test_what_was_there_before_the_migration_is_not_its_own(database: TestDataba
     assert len(unknown["plan"]["blockers"]) == 3
 
 
+def test_what_was_renamed_was_there_before_all_the_same(database: TestDatabase, tmp_path: Path) -> None:
+    database.query("CREATE TABLE customers (id int); CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    before = take_baseline(database, tmp_path, "before")
+    database.query(
+        "ALTER TABLE customers RENAME TO clients; ALTER FUNCTION f(int) RENAME TO g; CREATE TABLE customers (id text);"
+        " CREATE TABLE made (id int)"
+    )
+    after = take_baseline(database, tmp_path, "after")
+    run = run_module("teardown_plan", {
+        **database.login(), "baseline_before": before, "baseline_after": after,
+        "manifest": {"tables": ["public.clients"], "functions": ["public.g(integer)"]},
+    })  # fmt: skip
+    messages = [each["message"] for each in run["plan"]["blockers"] if each["code"] == "provenance_older"]
+    assert [message.partition(", by")[0] for message in messages] == [
+        "The function public.g(integer) was there before the migration as public.f(integer)",
+        "The table public.clients was there before the migration as public.customers",
+    ]
+    assert [(each["name"], each["problem"]) for each in run["plan"]["drift"]] == [
+        ("public.customers", "not_in_manifest"), ("public.made", "not_in_manifest"),
+    ]  # fmt: skip
+
+
 def test_without_a_baseline_nobody_knows(application: TestDatabase, tmp_path: Path) -> None:
     nobody = {"provenance": Provenance()}
     for mode in ("drop", "quarantine"):
