@@ -16,7 +16,12 @@ from ansible.utils.display import Display
 
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import run_directory, write_report
-from ansible_collections.pgops.rollback.plugins.module_utils.report_run import ARGUMENTS, FILES, write_or_show
+from ansible_collections.pgops.rollback.plugins.module_utils.report_run import (
+    ARGUMENTS,
+    FILES,
+    PLAN_FILE,
+    write_or_show,
+)
 
 display = Display()
 
@@ -52,7 +57,8 @@ def _bring_here(params: dict[str, Any], result: dict[str, Any]) -> None:
     run_id = Path(result["report_json"]).parent.name
     try:
         directory = run_directory(params["artifacts_dir"], params["host"], run_id)
-        write_report(directory, {name: str(result["files"][name]) for name in FILES})
+        names = [name for name in (*FILES, PLAN_FILE) if name in result["files"]]
+        write_report(directory, {name: str(result["files"][name]) for name in names})
     except RollbackError as error:
         result.update(failed=True, code=error.code, msg=f"On the controller: {error}")
 

@@ -65,6 +65,7 @@ def build_report(run: Run, results: dict[str, dict[str, Any] | None]) -> dict[st
         what else it holds goes into the details of the first.
     """
     preflight = results.get("preflight") or {}
+    plan = (results.get("plan") or {}).get("plan") or {}
     steps: list[dict[str, Any]] = []
     for name, result in results.items():
         stopped = any(step["status"] in ("failed", "refused") for step in steps)
@@ -78,8 +79,8 @@ def build_report(run: Run, results: dict[str, dict[str, Any] | None]) -> dict[st
         "started": run.started,
         "finished": run.finished,
         "check_mode": run.check_mode,
-        "token": None,
-        "overrides": {},
+        "token": plan.get("token"),
+        "overrides": plan.get("overrides", {}),
         "verdict": verdict(steps),
         "steps": steps,
     }

@@ -99,7 +99,7 @@ def history_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
             str(run.get("verdict")),
             str(run.get("backup_id") or "-"),
             _span(run.get("age_seconds")),
-            _size(run.get("size_bytes")),
+            size_text(run.get("size_bytes")),
             _span(run.get("drill_seconds")),
         )
         for run in runs[:_SHOWN_RUNS]
@@ -238,7 +238,7 @@ def _span(seconds: float | None) -> str:
     return "-" if seconds is None else show_duration(timedelta(seconds=seconds))
 
 
-def _size(number: float | None) -> str:
+def size_text(number: float | None) -> str:
     if number is None:
         return "-"
     power = min(max(int(number).bit_length() - 1, 0) // 10, len(_SIZE_UNITS) - 1)

@@ -33,6 +33,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     timeline,
     undo_statements,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.report_picture import picture_of, svg
+from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import plan_of, plan_tables
 
 #: Nothing is fetched and nothing runs, even if something that was not escaped got in.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -125,7 +127,19 @@ def _section(title: str, content: Iterable[str]) -> list[str]:
 def _step(step: dict[str, Any]) -> list[str]:
     lines = [f"<p>{_text(step['message'])}</p>"] if step["message"] else []
     found = checked(step)
-    return lines + (_checked(found) if found else _sequences(step["details"])) + _advice(step)
+    lines += _checked(found) if found else _sequences(step["details"])
+    return lines + _advice(step) + _plan(plan_of(step))
+
+
+def _plan(plan: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for table in plan_tables(plan):
+        lines += [f"<h3>{_text(table.title)}</h3>", *_table(table.headings, table.rows)]
+    if plan.get("objects"):
+        picture = picture_of(plan)
+        more = [f"<p>And {picture.left_out} more, which the tables name.</p>"] if picture.left_out else []
+        lines += ["<h3>The picture of it</h3>", svg(picture), *more]
+    return lines
 
 
 def _checked(found: Checked) -> list[str]:

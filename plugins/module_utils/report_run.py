@@ -20,6 +20,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_files import
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.report_html import html
 from ansible_collections.pgops.rollback.plugins.module_utils.report_junit import junit
+from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import plan_of
 from ansible_collections.pgops.rollback.plugins.module_utils.report_text import markdown, summary
 
 #: Documented in plugins/modules/rollback_report.py.
@@ -33,6 +34,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 FILES = ("report.json", "report.md", "report.html", "junit.xml")
+#: Beside them, of a run that has made a plan.
+PLAN_FILE = "plan.json"
 
 
 def write_or_show(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -61,6 +64,8 @@ def _write_new(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     as_json = json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n"
     texts = (as_json, markdown(report), html(report), junit(report))
     files = dict(zip(FILES, texts, strict=True))
+    for plan in filter(None, map(plan_of, report["steps"])):
+        files[PLAN_FILE] = json.dumps(plan, indent=2, ensure_ascii=False) + "\n"
     try:
         directory = run_directory(params["artifacts_dir"], run.host, run.run_id)
         write_report(directory, files)

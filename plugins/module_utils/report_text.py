@@ -34,6 +34,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     timeline,
     undo_statements,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.report_picture import mermaid, picture_of
+from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import plan_lines, plan_of, plan_tables
 
 TERMINAL_COLUMNS = 80
 TERMINAL_ROWS = 20
@@ -41,6 +43,9 @@ TERMINAL_ROWS = 20
 #: Checks of one rung that the terminal shows; report.md has all that are not passed.
 TERMINAL_CHECKS = 5
 TERMINAL_OBJECTS = 5
+
+#: Lines of a plan.
+TERMINAL_PLAN = 25
 
 #: Below this the name of a sequence says too little, and the last column gives way.
 _NAME_COLUMNS = 16
@@ -60,6 +65,7 @@ def markdown(report: dict[str, Any]) -> str:
     ]
     for step in report["steps"]:
         lines += _sequences_markdown(step["details"]) + _checked_markdown(step) + _advice_markdown(step)
+        lines += _plan_markdown(plan_of(step))
     history = history_rows(report)
     if history:
         lines += ["## The last runs", "", *_markdown_table(HISTORY_HEADINGS, history, numbers=3), ""]
@@ -87,6 +93,11 @@ def summary(report: dict[str, Any], path: str | None) -> str:
         start = f"  {plain(step['name']):{width}}  {step['status']:8}  "
         lines += _wrapped(step["message"], start)
         lines += _checked_lines(step, " " * len(start))
+        said = plan_lines(plan_of(step))
+        for text in said[:TERMINAL_PLAN]:
+            lines += _wrapped(text, f"{' ' * len(start)}- ")
+        if len(said) > TERMINAL_PLAN:
+            lines.append(f"{' ' * len(start)}… and {len(said) - TERMINAL_PLAN} more in report.md")
         for option, possible, loses in option_rows(step):
             blocked = "" if possible == "yes" else f" ({possible})"
             lines += _wrapped(f"{option}: {loses}{blocked}", f"{' ' * len(start)}- ")
@@ -169,6 +180,17 @@ def _checked_markdown(step: dict[str, Any]) -> list[str]:
             lines += [f"### {_cell(check.get('name'))}", "", *(f"- {_cell(text)}" for text in objects), ""]
         if check.get("fix"):
             lines += [f"To mend {_cell(check.get('name'))}: {_cell(check['fix'])}", ""]
+    return lines
+
+
+def _plan_markdown(plan: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for table in plan_tables(plan):
+        lines += [f"## {table.title}", "", *_markdown_table(table.headings, table.rows, table.numbers), ""]
+    if plan.get("objects"):
+        picture = picture_of(plan)
+        more = [f"And {picture.left_out} more, which the tables name.", ""] if picture.left_out else []
+        lines += ["## The picture of it", "", "```mermaid", mermaid(picture), "```", "", *more]
     return lines
 
 

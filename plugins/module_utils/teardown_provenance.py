@@ -44,6 +44,7 @@ FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = A
 class Provenance:
     """:ivar before: the baseline from before the migration, or None.
     :ivar after: the one from after it, or None.
+    :ivar missing: path of a baseline from before it that is not there; empty where none was looked for.
     :ivar allow_unknown: whether objects of unknown origin may go.
     :ivar overridden: names of objects that may go though they were there before.
     :ivar oids_tell: whether the baseline before is of this very database, so that what was renamed since has kept the
@@ -52,6 +53,7 @@ class Provenance:
 
     before: Baseline | None = None
     after: Baseline | None = None
+    missing: str = ""
     allow_unknown: bool = False
     overridden: frozenset[str] = field(default_factory=frozenset)
     oids_tell: bool = False
@@ -88,10 +90,9 @@ def provenance_blockers(provenance: Provenance, targets: Targets) -> list[Blocke
                 OBJECT_OVERRIDE,
             ))  # fmt: skip
     if unknown and not provenance.allow_unknown:
-        why = (
-            "no baseline from before the migration was given" if provenance.before is None
-            else "the baseline from before the migration does not cover them"
-        )  # fmt: skip
+        why = "the baseline from before the migration does not cover them"
+        if provenance.before is None:
+            why = f"there is no {provenance.missing}" if provenance.missing else "no baseline from before it was given"
         found.append(Blocker(
             "provenance_unknown",
             f"Nobody knows whether the migration created {listed(unknown)}: {why}.",

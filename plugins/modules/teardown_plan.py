@@ -39,7 +39,9 @@ options:
     choices: [quarantine, drop]
     default: quarantine
   baseline_before:
-    description: File of the baseline from before the migration. What it already has is not the migration's.
+    description:
+      - File of the baseline from before the migration. What it already has is not the migration's. Where there is no
+        such file, nobody knows, which stands in the way.
     type: path
   baseline_after:
     description: File of the baseline from after it. What came between the two and is not in O(manifest) is drift.
@@ -110,7 +112,7 @@ nothing_to_do:
   returned: success
   type: bool
 status:
-  description: V(refused) when there are blockers, V(degraded) when there are warnings, else V(ok).
+  description: V(refused) when there are blockers, else V(ok), also with warnings.
   returned: success
   type: str
 plan:
@@ -179,7 +181,7 @@ plan:
 code:
   description:
     - Stable code of the error. V(manifest_invalid), V(manifest_empty), V(name_invalid), V(system_schema),
-      V(object_twice), V(object_kind), V(object_ambiguous), V(object_required), V(baseline_missing),
+      V(object_twice), V(object_kind), V(object_ambiguous), V(object_required),
       V(baseline_unreadable), V(baseline_invalid), V(baseline_foreign), V(baselines_unfit), V(lock_timeout_invalid),
       V(duration_invalid), V(version_invalid), V(lock_timeout), V(statement_timeout), V(catalog_changed),
       V(connection_failed), V(connection_string), V(psycopg2_missing), V(version_unsupported), V(database_error),
@@ -199,6 +201,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connection import S
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest, make_plan, summary
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance import Provenance
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_routines import parse_signature
@@ -226,6 +229,7 @@ def teardown_plan(connections: Connections, server: ServerInfo, module: AnsibleM
         mode=options["mode"],
         provenance=Provenance(
             before=_baseline(options["baseline_before"]),
+            missing=options["baseline_before"] or "",
             after=_baseline(options["baseline_after"]),
             allow_unknown=options["allow_unknown_provenance"],
             overridden=frozenset(parse_signature(name).text for name in options["override_provenance"]),
@@ -240,14 +244,20 @@ def teardown_plan(connections: Connections, server: ServerInfo, module: AnsibleM
         "changed": False,
         "token": plan["token"],
         "nothing_to_do": not plan["objects"],
-        "status": "refused" if plan["blockers"] else "degraded" if plan["warnings"] else "ok",
+        "status": "refused" if plan["blockers"] else "ok",
         "plan": plan,
         "msg": summary(plan),
     }
 
 
 def _baseline(path: str | None) -> Baseline | None:
-    return None if path is None else read_baseline(Path(path))
+    """None where there is no such file."""
+    try:
+        return None if path is None else read_baseline(Path(path))
+    except RollbackError as error:
+        if error.code != "baseline_missing":
+            raise
+        return None
 
 
 def main() -> None:

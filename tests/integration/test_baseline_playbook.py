@@ -60,6 +60,34 @@ def test_the_rollback_of_a_named_migration_ends_with_verification(database: Test
     assert rollback(tmp_path, "--tags", "sequence", "--skip-tags", "verify").returncode == 0
 
 
+def test_what_a_teardown_would_take_is_planned_and_kept(database: TestDatabase, tmp_path: Path) -> None:
+    database.query("CREATE TABLE kept (id int)")
+    inventory(tmp_path, {"db1": {**rollback_variables(database.login()), "rollback_migration": "release-42"}})
+    assert rollback(tmp_path, playbook=BASELINE).returncode == 0
+    database.query("CREATE TABLE made (id int); CREATE VIEW over_it AS SELECT * FROM made")
+    assert rollback(tmp_path, playbook=MANIFEST).returncode == 0
+
+    manifest = "rollback_manifest=artifacts/db1/baselines/release-42-manifest.json"
+    done = rollback(tmp_path, "--tags", "plan", "-e", manifest)
+    assert done.returncode == 0, done.stdout
+    written = report(tmp_path, "db1")
+    assert steps(written) == {"preflight": "ok", "plan": "ok"}
+    kept = json.loads((tmp_path / "artifacts/db1/latest/plan.json").read_text(encoding="utf-8"))
+    assert (kept["token"], kept["mode"], kept["blockers"]) == (written["token"], "quarantine", [])
+    assert f"Token {kept['token']}." in done.stdout
+    assert "public.over_it" in done.stdout
+    assert database.value("SELECT count(*) FROM made") == 0
+
+    # What was there before blocks, and without a manifest it is the coaching migration's.
+    (tmp_path / "own.yml").write_text("tables: [public.kept]\n", encoding="utf-8")
+    done = rollback(tmp_path, "--tags", "plan", "-e", "rollback_manifest=own.yml")
+    assert (done.returncode, "was there before the migration" in " ".join(done.stdout.split())) == (2, True)
+    assert steps(report(tmp_path, "db1"))["plan"] == "refused"
+    done = rollback(tmp_path, "--tags", "plan")
+    assert done.returncode == 0
+    assert "has nothing of what the manifest names" in " ".join(done.stdout.split())
+
+
 def test_without_a_name_nothing_is_kept(database: TestDatabase, tmp_path: Path) -> None:
     inventory(tmp_path, {"db1": rollback_variables(database.login())})
     done = rollback(tmp_path, playbook=BASELINE)

@@ -220,6 +220,9 @@ def test_without_a_baseline_nobody_knows(application: TestDatabase, tmp_path: Pa
             ("provenance_unknown", "teardown_allow_unknown_provenance"),
         ]
         assert "public.sponsor_connections" in found[0]["message"]
+    nowhere = {"manifest": COACHING, "baseline_before": "/nowhere/before.json", "baseline_after": "/nowhere/after.json"}
+    (found_none,) = run_module("teardown_plan", {**application.login(), **nowhere})["plan"]["blockers"]
+    assert (found_none["code"], "no /nowhere/before.json" in found_none["message"]) == ("provenance_unknown", True)
     # A baseline of other schemas does not tell either.
     before = take_baseline(application, tmp_path, "before", schemas=["auth"])
     run = run_module("teardown_plan", {**application.login(), "manifest": COACHING, "baseline_before": before})

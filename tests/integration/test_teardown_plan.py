@@ -320,7 +320,6 @@ def test_bad_options_get_a_sentence_each(application: TestDatabase) -> None:
     for options, code in (
         ({"lock_timeout": "soon"}, "lock_timeout_invalid"),
         ({"backup_max_age": "yesterday"}, "duration_invalid"),
-        ({"baseline_before": "/nowhere/before.json"}, "baseline_missing"),
         ({"pg_dump_version": "new", "mode": "drop"}, "version_invalid"),
     ):
         run = plan_of(application, **options)

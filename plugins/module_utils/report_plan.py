@@ -1,0 +1,75 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The plan of a teardown as people read it: the same tables in Markdown, HTML and on the terminal. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain, size_text
+
+#: What an effect is to whoever reads it at 3 a.m.
+EFFECTS = {"dropped": "is lost", "breaks": "breaks", "possible": "may break", "remains": "goes on"}
+
+
+class PlanTable(NamedTuple):
+    """:ivar numbers: how many of the last columns are numbers."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    numbers: int = 0
+
+
+def plan_of(step: dict[str, Any]) -> dict[str, Any]:
+    """Empty for a step of another kind."""
+    plan = step["details"].get("plan")
+    return plan if isinstance(plan, dict) else {}
+
+
+def plan_tables(plan: dict[str, Any]) -> list[PlanTable]:
+    """What there is something to say of, in the order in which it matters. Empty without a plan."""
+    if not plan:
+        return []
+    obstacles = ("what", "what to do", "sets it aside")
+    differences = [(plain(each["detail"]),) for each in plan["drift"]]
+    found = [
+        PlanTable("What stands in the way", obstacles, [_obstacle(each) for each in plan["blockers"]]),
+        PlanTable("What goes", ("what", "rows", "size"), [_object(each) for each in plan["objects"]], numbers=2),
+        PlanTable("What goes with it", ("effect", "what", "why"), [_dependent(each) for each in plan["dependents"]]),
+        PlanTable("What happens to what stays", ("effect", "what", "why"), [_dependent(e) for e in plan["survivors"]]),
+        PlanTable("Where manifest and database differ", ("what",), differences),
+        PlanTable("What to think of", obstacles, [_obstacle(each) for each in plan["warnings"]]),
+    ]
+    return [table for table in found if table.rows]
+
+
+def plan_lines(plan: dict[str, Any]) -> list[str]:
+    """The same for the terminal, a sentence each; the step's message has the numbers and the token."""
+    lines = [f"blocked: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("blockers", []))]
+    for what, rows, size in map(_object, plan.get("objects", [])):
+        lines.append(f"goes: {what}, {rows} rows, {size}" if rows else f"goes: {what}")
+    for effect, what, why in map(_dependent, [*plan.get("dependents", []), *plan.get("survivors", [])]):
+        lines.append(f"{effect}: {what}. {why}")
+    lines += [plain(each["detail"]) for each in plan.get("drift", [])]
+    return lines + [f"mind: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("warnings", []))]
+
+
+def _object(each: dict[str, Any]) -> tuple[str, str, str]:
+    rows = "" if each["rows"] is None else f"{'' if each['rows_are'] == 'exact' else 'about '}{each['rows']:,}"
+    size = "" if each["bytes"] is None else size_text(each["bytes"])
+    return plain(f"{each['kind']} {each['name']}"), rows, size
+
+
+def _dependent(each: dict[str, Any]) -> tuple[str, str, str]:
+    more = "" if each["recreatable"] or not each["obstacle"] else f" This role cannot make it again: {each['obstacle']}"
+    line = f" (line {each['line']})" if each["line"] else ""
+    what = plain(f"{each['kind']} {each['name']}")
+    return EFFECTS[each["effect"]], what, plain(f"{each['detail']}{line}{more}")
+
+
+def _obstacle(each: dict[str, Any]) -> tuple[str, str, str]:
+    return plain(each["message"]), plain(each["remedy"]), plain(each["override"] or "nothing does")
