@@ -68,8 +68,7 @@ def test_every_form_tells_it(fact: str) -> None:
     made = report(plan())
     unescaped = re.sub(r"\\(.)", r"\1", markdown(made))
     for text in (unescaped, re.sub(r"<[^>]*>", " ", html(made)), " ".join(summary(made, None).split())):
-        words = [part for part in re.split(r"(?<=\.) ", fact)]
-        assert all(word in text for word in words)
+        assert all(part in text for part in re.split(r"(?<=\.) ", fact))
 
 
 def test_the_report_has_the_token_and_what_was_set_aside() -> None:
