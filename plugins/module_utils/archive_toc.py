@@ -136,7 +136,9 @@ def has_all_data(path: Path) -> bool:
         head = reader.head()
         wanted = {entry.dump_id for entry in (reader.entry(False) for _number in range(head.entries)) if entry.has_data}
         try:
-            while kind := stream.read(1):
+            # What follows is none of it: from 16 on pg_dump writes its table of contents once more to a redirected
+            # output, behind the data.
+            while wanted and (kind := stream.read(1)):
                 wanted.discard(reader.skip_data(kind))
         except ArchiveDamagedError:
             return False
