@@ -108,6 +108,19 @@ class UnreadError(Exception):
     """The catalogs could not be read, and nothing is wrong with what was asked for; why, without a full stop."""
 
 
+@contextmanager
+def reading_catalogs() -> Iterator[None]:
+    """:raises UnreadError: in place of the error that kept the catalogs from being read."""
+    try:
+        yield
+    except RollbackError as error:
+        if error.code not in _UNREAD:
+            raise
+        raise UnreadError(error.message.rstrip(".")) from error
+    except DATABASE_ERRORS as error:
+        raise UnreadError(why(error)) from error
+
+
 @dataclass(frozen=True)
 class Context:
     """:ivar options: of the module.
@@ -155,13 +168,12 @@ class Context:
             raise ValueError("a check that needs a baseline was made without one")
         explained = frozenset(self.options["explained"])
         try:
-            return compare_with_baseline(
-                self.connections.first, self.baseline, explained, self.options["count_rows"]
-            )
-        except RollbackError as error:
-            return UnreadError(error.message.rstrip(".")) if error.code in _UNREAD else error
-        except DATABASE_ERRORS as error:
-            return UnreadError(why(error))
+            with reading_catalogs():
+                return compare_with_baseline(
+                    self.connections.first, self.baseline, explained, self.options["count_rows"]
+                )
+        except (UnreadError, RollbackError) as error:
+            return error
 
     def already(self, kind: str, name: str, **attributes: Any) -> bool:
         """Whether the baseline has this object with these attributes, so that it is not the rollback's doing."""

@@ -12,7 +12,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name, split_signature
-from ansible_collections.pgops.rollback.plugins.module_utils.verification import Context, Finding, Outcome
+from ansible_collections.pgops.rollback.plugins.module_utils.verification import (
+    Context,
+    Finding,
+    Outcome,
+    UnreadError,
+    reading_catalogs,
+)
 
 #: What a kind may be in pg_class; functions are found by their signature.
 RELATION_KINDS = {"table": "rpf", "view": "v", "materialized_view": "m", "sequence": "S"}
@@ -31,9 +37,6 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n O
 """
 #: Undefined function, schema, type.
 _NO_FUNCTION, _NO_SCHEMA, _NO_TYPE = "42883", "3F000", "42704"
-
-#: Why there may be no snapshot while all the rest can be looked at.
-_NO_SNAPSHOT = ("lock_timeout", "statement_timeout", "catalog_changed", "privilege_missing")
 
 
 def gone(context: Context) -> Outcome:
@@ -72,10 +75,8 @@ def _look_for_created(context: Context, outcome: Outcome) -> None:
     """Objects of any kind, by the names that a snapshot gives them."""
     try:
         now = _snapshot(context)
-    except RollbackError as error:
-        if error.code not in _NO_SNAPSHOT:
-            raise
-        outcome.unchecked.append(f"{len(context.options['created'])} objects of other kinds ({error.message[:-1]})")
+    except UnreadError as error:
+        outcome.unchecked.append(f"{len(context.options['created'])} objects of other kinds ({error})")
         return
     unread = {each["kind"] for each in now.unreadable if each["name"] == "*"}
     for entry in context.options["created"]:
@@ -90,7 +91,8 @@ def _snapshot(context: Context) -> Snapshot:
     """Of all schemas; the one beside the baseline does where it is."""
     if context.options["baseline"] and context.comparison.now.schemas is None:
         return context.comparison.now
-    return read_snapshot(context.connections.first, "none")
+    with reading_catalogs():
+        return read_snapshot(context.connections.first, "none")
 
 
 def relations_left(cursor: Any, kind: str, text: str) -> list[str]:

@@ -236,13 +236,18 @@ def test_a_function_whose_types_do_not_tell(database: TestDatabase) -> None:
     assert '"g (x)"' not in check["message"]
 
 
-def test_while_something_is_locked_the_rest_is_looked_at(database: TestDatabase) -> None:
+@pytest.mark.parametrize("compared", [False, True])
+def test_while_something_is_locked_the_rest_is_looked_at(
+    database: TestDatabase, tmp_path: Path, compared: bool
+) -> None:
     database.query("CREATE TABLE busy (id int); CREATE VIEW over_it AS SELECT id FROM busy; CREATE TABLE left_over ()")
+    kept = {"migration": "release", "artifacts_dir": str(tmp_path), "host": "app"}
+    baseline = run_module("migration_baseline", {**database.login(), **kept})["path"] if compared else None
     with database.connect().cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE busy")
         run = run_module("rollback_verify", {
             **database.login(), "gone": [{"kind": "table", "name": "public.left_over"}],
-            "created": [{"kind": "enum", "name": "public.mood"}],
+            "created": [{"kind": "enum", "name": "public.mood"}], "baseline": baseline,
         })  # fmt: skip
     (check,) = [each for each in run["checks"] if each["name"] == "gone"]
     assert [each["name"] for each in check["objects"]] == ["public.left_over"]
