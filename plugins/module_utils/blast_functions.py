@@ -15,18 +15,17 @@ from typing import Any
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_closure import Closure, read_closure
 from ansible_collections.pgops.rollback.plugins.module_utils.defaults_by_name import read_defaults_by_name
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, POSSIBLE, Dependent
-from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bodies import Gone, Wanted, mentions, path_of
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets
-from ansible_collections.pgops.rollback.plugins.module_utils.verification_bodies import (
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_functions import Function, read_functions
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_names import (
     FUNCTION_NAME,
     RELATION_NAME,
     Named,
+    named_by,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.verification_functions import Function, read_functions
 
 _RELATION_KINDS = ("table", "foreign table", "view", "materialized view", "sequence")
-_ROUTINE_KINDS = ("function", "procedure", "aggregate")
 
 _NAMESAKES = """
 SELECT 'relation', n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -86,11 +85,9 @@ def broken_functions(
                 gone_relations.add(oid)
             elif catalog == "pg_proc":
                 gone_functions.add(oid)
-    gone = [Gone(_named(each.kind, each.name), each.label) for each in targets.objects]
-    gone += [
-        Gone(_named(each.kind, each.name), each.label) for each in dropped
-        if each.kind in (*_RELATION_KINDS, *_ROUTINE_KINDS)
-    ]  # fmt: skip
+    named = {each.label: named_by(each.kind, each.name) for each in targets.objects}
+    named |= {each.label: named_by(each.kind, each.name) for each in dropped}
+    gone = [Gone(each, label) for label, each in named.items() if each and each.what in (RELATION_NAME, FUNCTION_NAME)]
     functions = [each for each in read_functions(cursor) if not (drop and each.oid in gone_functions)]
     faults = _Search(cursor, functions, gone_relations, gone_functions).run(gone)
     surviving = [each for each in faults if each.function.oid not in gone_functions]
@@ -140,20 +137,6 @@ class _Search:
             certain = each.certain and each.named.parts[0] not in schemas
             found.append(Gone(each.named, each.label, frozenset(schemas), certain))
         return found
-
-
-def _named(kind: str, name: str) -> Named:
-    what = FUNCTION_NAME if kind in _ROUTINE_KINDS else RELATION_NAME
-    # The arguments of a function begin behind its name, which may hold a parenthesis only in quotes.
-    plain = name
-    if what == FUNCTION_NAME:
-        quoted = False
-        for place, sign in enumerate(name):
-            quoted ^= sign == '"'
-            if sign == "(" and not quoted:
-                plain = name[:place]
-                break
-    return Named(parse_name(plain, kind), what)
 
 
 def _functions(cursor: Any, faults: list[_Fault]) -> list[Dependent]:

@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
-from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, parse_routine, quote_name
+from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_comparison import Comparison
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_names import (
     COLUMN_NAME,
-    FUNCTION_NAME,
     NAMED_AS,
     RELATION_NAME,
     Named,
+    named_by,
 )
 
 
@@ -25,7 +25,7 @@ def listed(gone: list[dict[str, str]]) -> set[Named]:
     """
     found = set()
     for entry in gone:
-        named = _named(entry["kind"].replace("_", " "), entry["name"])
+        named = named_by(entry["kind"].replace("_", " "), entry["name"])
         if named and len(named.parts) == (3 if named.what == COLUMN_NAME else 2):
             found.add(named)
     return found
@@ -36,17 +36,10 @@ def dropped(comparison: Comparison) -> set[Named]:
     then, now = comparison.baseline.snapshot, comparison.now
     found = set()
     for kind, name in then.objects.keys() - now.objects.keys():
-        named = None if kind in comparison.not_compared else _named(kind, name)
+        named = None if kind in comparison.not_compared else named_by(kind, name)
         if named and (named.what != COLUMN_NAME or _relation_lives(now, named.parts[:2])):
             found.add(named)
     return found
-
-
-def _named(kind: str, name: str) -> Named | None:
-    what = NAMED_AS.get(kind)
-    if what is None:
-        return None
-    return Named(parse_routine(name) if what == FUNCTION_NAME else parse_name(name, kind), what)
 
 
 def _relation_lives(now: Snapshot, parts: tuple[str, ...]) -> bool:

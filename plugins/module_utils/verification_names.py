@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
-from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
+from ansible_collections.pgops.rollback.plugins.module_utils.names import (
+    parse_name,
+    parse_routine,
+    quote_name,
+)
 
 RELATION_NAME, FUNCTION_NAME, TYPE_NAME, COLUMN_NAME = "relation", "function", "type", "column"
 
@@ -45,6 +49,17 @@ class Named:
     @property
     def text(self) -> str:
         return quote_name(*self.parts) + ("()" if self.what == FUNCTION_NAME else "")
+
+
+def named_by(kind: str, name: str) -> Named | None:
+    """An object of a list or a snapshot as a body would name it; None for what no body names.
+
+    :raises RollbackError: ``name_invalid``.
+    """
+    what = NAMED_AS.get(kind)
+    if what is None:
+        return None
+    return Named(parse_routine(name) if what == FUNCTION_NAME else parse_name(name, kind), what)
 
 
 @dataclass(frozen=True)
