@@ -94,11 +94,15 @@ def under_later_names(before: Snapshot, after: Snapshot) -> Renamed:
     return Renamed(replace(before, objects=dict(sorted(objects.items()))), renamed, displaced)
 
 
-def renamings(before: Snapshot, after: Snapshot) -> list[Renaming]:
+def oids_tell(before: Snapshot, after: Snapshot) -> bool:
     """OIDs mean nothing beyond their database: not in one that was made again, nor in one of another cluster."""
     clusters = {before.system_identifier, after.system_identifier}
     databases = [each.identities.get("database") for each in (before, after)]
-    if len(clusters) > 1 or None in clusters or databases[0] != databases[1] or databases[0] is None:
+    return len(clusters) == 1 and None not in clusters and databases[0] == databases[1] and databases[0] is not None
+
+
+def renamings(before: Snapshot, after: Snapshot) -> list[Renaming]:
+    if not oids_tell(before, after):
         return []
     found = []
     for kind, oids in before.identities.items():

@@ -9,8 +9,9 @@ The server works on the next statement while the rows of the one before are made
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
@@ -95,6 +96,30 @@ class Catalog:
     relations: dict[int, Relation] = field(default_factory=dict)
     sequences: list[SequenceEntry] = field(default_factory=list)
     unreadable: list[dict[str, str]] = field(default_factory=list)
+
+
+@contextmanager
+def told_why() -> Iterator[None]:
+    """What keeps a reader of the catalogs from reading them, in words.
+
+    :raises RollbackError: ``lock_timeout``, ``statement_timeout``, ``catalog_changed``.
+    """
+    try:
+        yield
+    except pg_errors.LockNotAvailable as error:
+        raise RollbackError(
+            "lock_timeout",
+            f"Another session keeps something locked that has to be described ({server_message(error)}).",
+            "Run it again when the migration, or whatever holds the lock, has ended; nothing was changed.",
+        ) from error
+    except pg_errors.QueryCanceled as error:
+        raise RollbackError(
+            "statement_timeout",
+            f"Reading the catalogs was ended by the server ({server_message(error)}).",
+            "Run it again when the server is less busy; nothing was changed.",
+        ) from error
+    except (pg_errors.InternalError_, pg_errors.UndefinedObject, pg_errors.UndefinedTable) as error:
+        raise changed_meanwhile() from error
 
 
 def changed_meanwhile() -> RollbackError:

@@ -29,16 +29,16 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object impo
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading import (
     Catalog,
-    changed_meanwhile,
     read_catalog,
+    told_why,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_rows import (
     estimated_rows,
     read_contents,
     read_sequence_states,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.table_content import begin_reading, end_reading
 
 __all__ = ["ROWS", "CatalogObject", "Snapshot", "read_snapshot"]
@@ -204,24 +204,9 @@ def _without_looking_for_garbage() -> Iterator[None]:
 
 def _read_snapshot(connection: Any, rows: str, checksums: bool, schemas: list[str] | None) -> Snapshot:
     try:
-        begin_reading(connection, lock_timeout_ms=_LOCK_TIMEOUT)
-        snapshot, catalog = _read(connection, rows, checksums, schemas)
-    except pg_errors.LockNotAvailable as error:
-        raise RollbackError(
-            "lock_timeout",
-            f"Another session keeps something locked that has to be described ({server_message(error)}).",
-            "Run it again when the migration, or whatever holds the lock, has ended; nothing was changed.",
-        ) from error
-    except pg_errors.QueryCanceled as error:
-        raise RollbackError(
-            "statement_timeout",
-            f"Reading the catalogs was ended by the server ({server_message(error)}).",
-            "Run it again when the server is less busy; nothing was changed.",
-        ) from error
-    except (psycopg2.InternalError, psycopg2.ProgrammingError) as error:
-        if isinstance(error, (pg_errors.InternalError_, pg_errors.UndefinedObject, pg_errors.UndefinedTable)):
-            raise changed_meanwhile() from error
-        raise
+        with told_why():
+            begin_reading(connection, lock_timeout_ms=_LOCK_TIMEOUT)
+            snapshot, catalog = _read(connection, rows, checksums, schemas)
     finally:
         end_reading(connection)
     with ThreadPoolExecutor(1) as beside:

@@ -23,12 +23,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import
     read_blast_radius,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.blocker import Blocker, in_order
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_identity import oids_tell
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import canonical, digest
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading import told_why
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE, Dependent
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.table_content import begin_reading, end_reading
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_backup import (
     REQUIRE_OVERRIDE,
@@ -181,28 +182,11 @@ def reading(connection: Any) -> Iterator[Any]:
     :raises RollbackError: ``lock_timeout``, ``statement_timeout``, ``catalog_changed``.
     """
     try:
-        begin_reading(connection, lock_timeout_ms=_LOCK_TIMEOUT)
-        with connection.cursor() as cursor:
-            cursor.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(_CATALOG_TIMEOUT)))
-            yield cursor
-    except pg_errors.LockNotAvailable as error:
-        raise RollbackError(
-            "lock_timeout",
-            f"Another session keeps something locked that has to be looked at ({server_message(error)}).",
-            "Run it again when whatever holds the lock has ended; nothing was done.",
-        ) from error
-    except pg_errors.QueryCanceled as error:
-        raise RollbackError(
-            "statement_timeout",
-            f"Reading the catalogs was ended by the server ({server_message(error)}).",
-            "Run it again when the server is less busy; nothing was done.",
-        ) from error
-    except (pg_errors.InternalError_, pg_errors.UndefinedObject, pg_errors.UndefinedTable) as error:
-        raise RollbackError(
-            "catalog_changed",
-            f"Objects were dropped or replaced while the plan was being made ({server_message(error)}).",
-            "Run it again when whatever changes them has ended; nothing was done.",
-        ) from error
+        with told_why():
+            begin_reading(connection, lock_timeout_ms=_LOCK_TIMEOUT)
+            with connection.cursor() as cursor:
+                cursor.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(_CATALOG_TIMEOUT)))
+                yield cursor
     finally:
         if not connection.closed:
             end_reading(connection)
@@ -217,11 +201,12 @@ def _fitting(cursor: Any, server: ServerInfo, provenance: Provenance) -> Provena
     except psycopg2.Error:
         cursor.execute("ROLLBACK TO SAVEPOINT identity")
         identifier, oid = None, None
-    provenance.require_fit(Snapshot(server.database, identifier, server.version_num, server.user, "", objects={}))
-    before = provenance.before.snapshot if provenance.before else None
-    same = before is not None and identifier is not None and (
-        (before.system_identifier, before.identities.get("database")) == (identifier, {server.database: oid})
-    )  # fmt: skip
+    identities = {"database": {server.database: oid}}
+    now = Snapshot(
+        server.database, identifier, server.version_num, server.user, "", objects={}, identities=identities
+    )
+    provenance.require_fit(now)
+    same = provenance.before is not None and oids_tell(provenance.before.snapshot, now)
     return replace(provenance, oids_tell=same)
 
 
