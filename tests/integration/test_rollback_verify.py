@@ -683,6 +683,19 @@ def test_what_led_to_the_rollback_is_not_its_error_rate(application: TestDatabas
     assert not_passed(verify(application, **options, activity_since=at_rollback)) == {}
 
 
+def test_what_could_not_be_compared_is_not_as_it_was(application: TestDatabase, tmp_path: Path) -> None:
+    kept = {"migration": "release", "artifacts_dir": str(tmp_path), "host": "app"}
+    baseline = run_module("migration_baseline", {**application.login(), **kept})["path"]
+    application.query("REVOKE SELECT ON pg_policy FROM PUBLIC; DROP POLICY own ON public.profiles", user="postgres")
+    run = verify(application, baseline=baseline)
+    assert status(run, "row_security_kept") == "skipped"
+    assert "every policy, since the role may not read it" in check(run, "row_security_kept")["message"]
+    application.query("GRANT SELECT ON pg_policy TO PUBLIC; REVOKE SELECT ON pg_proc FROM PUBLIC", user="postgres")
+    run = verify(application, baseline=baseline)
+    assert status(run, "row_security_kept") == "failed"
+    assert "every function, since" in check(run, "grants_kept")["message"]
+
+
 def test_a_migration_without_a_baseline_is_not_passed_over(application: TestDatabase, tmp_path: Path) -> None:
     run = verify(application, baseline_candidates=[str(tmp_path / "m1-after.json"), str(tmp_path / "m1-before.json")])
     assert (run["verdict"], status(run, "baseline")) == ("incomplete", "skipped")
