@@ -188,6 +188,10 @@ verdict:
       V(incomplete) when something could not be checked, else V(ok).
   returned: success
   type: str
+status:
+  description: V(failed), as the RV(verdict).
+  returned: when that is V(failed)
+  type: str
 checks:
   description: Every check that ran.
   returned: success
@@ -320,6 +324,8 @@ def rollback_verify(connections: Connections, _server: ServerInfo, module: Ansib
     return {
         "changed": False,
         "failed": outcome == "failed",
+        # The role takes the word away, and fails with the reasons alone; by this the report knows.
+        **({"status": "failed"} if outcome == "failed" else {}),
         "msg": step["message"],
         "verdict": outcome,
         "checks": [result.as_result() for result in results],

@@ -57,6 +57,9 @@ def test_the_rollback_of_a_named_migration_ends_with_verification(database: Test
     assert done.returncode == 2
     assert steps(report(tmp_path, "db1")) == {"preflight": "ok", "sequence": "ok", "verify": "failed"}
     assert "by_total" in done.stdout
+    # Once, so that what to do next is the last to be read.
+    assert done.stdout.count("fatal: [db1]") == 1
+    assert done.stdout.index("fatal: [db1]") < done.stdout.index("  Next: ")
     assert rollback(tmp_path, "--tags", "sequence", "--skip-tags", "verify").returncode == 0
 
 
