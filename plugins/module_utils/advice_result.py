@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -37,6 +37,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.rollback_advice imp
     decide,
     named,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 #: How many tables, objects or checks one line names.
 _SHOWN = 20
@@ -180,7 +181,7 @@ def _rows_of_created(evidence: Evidence) -> str:
     if rows.unknown:
         parts.append(f"unknown how many in {_reasons(rows.unknown)}")
     if rows.absent:
-        parts.append(f"no longer there: {_listed(rows.absent)}")
+        parts.append(f"no longer there: {_few(rows.absent)}")
     if written.why_unknown:
         parts.append(f"how many were written since the migration is unknown, because {written.why_unknown}")
     else:
@@ -273,7 +274,7 @@ def _only_sequences(evidence: Evidence) -> str:
 
 def _described(evidence: Evidence, *kinds: str) -> list[str]:
     return [
-        f"{check.name} {check.status}: {check.message}" + (f" ({_listed(check.objects)})" if check.objects else "")
+        f"{check.name} {check.status}: {check.message}" + (f" ({_few(check.objects)})" if check.objects else "")
         for check in _of(evidence, *kinds)
         if check.status in ("failed", "warned", "skipped")
     ]
@@ -333,13 +334,13 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+
+def _few(names: Iterable[str]) -> str:
+    return listed(names, _SHOWN)
 
 
 def _reasons(unknown: dict[str, str]) -> str:
-    return _listed([f"{name} ({why})" for name, why in sorted(unknown.items())])
+    return _few([f"{name} ({why})" for name, why in sorted(unknown.items())])
 
 
 def _moment(text: str) -> str:

@@ -28,7 +28,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_tool import (
     first_line,
-    listed,
     needed_wal,
     place_beside,
     private_directory,
@@ -38,6 +37,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_tool import 
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.pgbackrest_verify import judge
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 _PROGRAM = "pgbackrest"
 

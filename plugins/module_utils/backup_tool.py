@@ -30,9 +30,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.wal_segments import
     segment_bytes_of,
     segments,
 )
-
-#: Names that fit into one sentence.
-_NAMED = 3
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 
 def run_tool(settings: SourceSettings, command: Sequence[str]) -> CompletedProcess[str]:
@@ -86,10 +84,6 @@ def wal_present(backup: Backup, present: Collection[str]) -> Check:
         )  # fmt: skip
     return Check("wal", PASSED, f"All {len(needed)} WAL segments it needs are in the archive.")
 
-
-def listed(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def first_line(text: str) -> str:

@@ -25,7 +25,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_tool import (
     first_line,
-    listed,
     needed_wal,
     run_tool,
     version_of,
@@ -37,6 +36,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.wal_segments import
     segment_name,
     show_lsn,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 _PROGRAM = "wal-g"
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+#: How many names a sentence of a plan holds.
+MOST_NAMED = 5
+
 
 @dataclass(frozen=True)
 class Blocker:
@@ -32,9 +35,3 @@ class Blocker:
 def in_order(blockers: list[Blocker]) -> list[dict[str, Any]]:
     """Each once, in a fixed order."""
     return [each.as_json() for each in sorted(set(blockers), key=lambda each: (each.code, each.message))]
-
-
-def listed(names: list[str], most: int = 5) -> str:
-    """All names that fit into a sentence, and how many there are besides."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -49,13 +49,11 @@ from ansible_collections.pgops.rollback.plugins.module_utils.table_content impor
     measure,
     reading,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import some
 
 MANIFEST_VERSION = 1
 
 MANIFEST_ENDING = ".manifest.json"
-
-#: How many differences a message names.
-_NAMED = 3
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -377,6 +375,4 @@ def _place(last_value: int, is_called: bool) -> str:
 
 
 def _some(texts: Iterable[str]) -> str:
-    texts = list(texts)
-    more = f" … and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
-    return "; ".join(texts[:_NAMED]) + more
+    return some(texts, separator="; ")

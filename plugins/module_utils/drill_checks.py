@@ -26,9 +26,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_er
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import own_user
-
-#: How many differences a message names.
-_NAMED = 3
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import some
 
 #: Kinds of objects that every dump and every data directory holds. Roles and the privileges of the database are in no
 #: dump, and in a disposable cluster roles are stand-ins that cannot log in.
@@ -136,7 +134,7 @@ def preloaded_libraries(connection: Any) -> list[Check]:
     ]  # fmt: skip
     if not missing:
         return []
-    message = f"Sessions of the database load {_some(missing)}, which is not installed here."
+    message = f"Sessions of the database load {some(missing)}, which is not installed here."
     return [Check("libraries", DEGRADED, message)]
 
 
@@ -146,7 +144,7 @@ def valid_indexes(connection: Any) -> Check:
         cursor.execute(_INVALID_INDEXES)
         names = [quote_name(*row) for row in cursor.fetchall()]
     if names:
-        return Check("indexes", DEGRADED, f"Not valid: {_some(names)}. Production has them so, too, or lost a build.")
+        return Check("indexes", DEGRADED, f"Not valid: {some(names)}. Production has them so, too, or lost a build.")
     return Check("indexes", PASSED, "Every index is valid.")
 
 
@@ -174,7 +172,7 @@ def valid_constraints(connection: Any, copied: bool) -> Check:
             except (pg_errors.ForeignKeyViolation, pg_errors.CheckViolation):
                 broken.append(f"{quote_name(name)} of {quote_name(schema, table)}")
     if broken:
-        what = f"Rows break constraints: {_some(broken)}."
+        what = f"Rows break constraints: {some(broken)}."
         return Check("constraints", DEGRADED if copied else FAULTY,
                      f"{what} Production may have them so, too." if copied else what)  # fmt: skip
     return Check("constraints", PASSED, f"Every row keeps the {len(constraints)} foreign keys and checks.")
@@ -217,13 +215,13 @@ def beside_live(counts: dict[str, int], live: dict[str, Any], tolerance: int, sy
     missing = [name for name in estimates if name not in counts]
     emptied = [name for name, number in estimates.items() if number > _SMALL and counts.get(name) == 0]
     if missing or emptied:
-        return Check("live", FAULTY, f"Tables of the live database are missing or empty: {_some(missing + emptied)}.")
+        return Check("live", FAULTY, f"Tables of the live database are missing or empty: {some(missing + emptied)}.")
     apart = [
         f"{name} ({counts[name]:,} restored, about {number:,} live)" for name, number in estimates.items()
         if number > _SMALL and abs(counts[name] - number) * 100 > tolerance * number
     ]  # fmt: skip
     if apart:
-        return Check("live", DEGRADED, f"More than {tolerance} % apart from the live database: {_some(apart)}.")
+        return Check("live", DEGRADED, f"More than {tolerance} % apart from the live database: {some(apart)}.")
     compared = sum(number > _SMALL for number in estimates.values())
     small = len(estimates) - compared
     left_out = f"{small} of up to {_SMALL:,} rows, or never analyzed, were not compared" if small else ""
@@ -252,7 +250,7 @@ def beside_baseline(connection: Any, baseline: Baseline, tolerance: int) -> Chec
     missing = [each.label for key, each in then.objects.items() if each.kind in _DUMPED and key not in now.objects]
     emptied = [name for name, rows in then.rows.items() if rows and not now.rows.get(name, rows)]
     if missing or emptied:
-        return Check("baseline", FAULTY, f"Of the baseline are missing or empty: {_some(missing + emptied)}.")
+        return Check("baseline", FAULTY, f"Of the baseline are missing or empty: {some(missing + emptied)}.")
     if then.checksums:
         changed = [name for name, found in then.checksums.items() if now.checksums.get(name) != found]
         how = "hold other rows than the baseline"
@@ -266,7 +264,7 @@ def beside_baseline(connection: Any, baseline: Baseline, tolerance: int) -> Chec
         return Check(
             "baseline", DEGRADED,
             f"{len(changed)} of {len(then.rows)} tables {how} of {then.taken_at}, changed meanwhile or damaged:"
-            f" {_some(changed)}.",
+            f" {some(changed)}.",
         )  # fmt: skip
     if not then.checksums and then.rows_are != "exact":
         return Check(
@@ -291,10 +289,5 @@ def expected_tables(connection: Any, tables: list[str]) -> Check:
         cursor.execute(_MISSING_TABLES, (tables,))
         missing = [name for (name,) in cursor.fetchall()]
     if missing:
-        return Check("manifest_tables", FAULTY, f"Tables of the rollback manifest are missing: {_some(missing)}.")
+        return Check("manifest_tables", FAULTY, f"Tables of the rollback manifest are missing: {some(missing)}.")
     return Check("manifest_tables", PASSED, f"The {len(tables)} tables of the rollback manifest are there.")
-
-
-def _some(names: list[str]) -> str:
-    more = f" … and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

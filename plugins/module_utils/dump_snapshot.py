@@ -46,6 +46,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.table_content impor
     list_tables,
     measure,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 #: How many names a message has.
 _NAMED = 5
@@ -108,7 +109,8 @@ def require_readable(connection: Any) -> list[Table]:
         if filtered:
             raise RollbackError(
                 "row_security",
-                f"Row-level security would hide rows of {_some(filtered)} from the role {connection.info.user}.",
+                f"Row-level security would hide rows of {listed(filtered, _NAMED)} from the role"
+                f" {connection.info.user}.",
                 "Dump as a role with BYPASSRLS, or as the tables' owner where FORCE ROW LEVEL SECURITY is not set.",
             )
         read_sequences(cursor, _refuse_hidden)
@@ -122,7 +124,7 @@ def _refuse_hidden(names: list[str]) -> None:
 def _not_readable(names: list[str]) -> RollbackError:
     return RollbackError(
         "privilege_missing",
-        f"The role may not read {_some(names)}.",
+        f"The role may not read {listed(names, _NAMED)}.",
         "Grant it SELECT on them and USAGE on their schemas (pg_read_all_data has both), or dump as another role.",
     )
 
@@ -176,7 +178,7 @@ def _locked(connection: Any, tables: list[Table], lock_timeout_ms: int) -> Rollb
     return RollbackError(
         "lock_timeout",
         f"A table is locked against reading (ACCESS EXCLUSIVE) and stayed so in {ROUNDS} attempts of"
-        f" {lock_timeout_ms} ms: {_some(holders) or 'the holder is gone by now'}.",
+        f" {lock_timeout_ms} ms: {listed(holders, _NAMED) or 'the holder is gone by now'}.",
         "Run it again when that transaction has ended; nothing was dumped.",
     )
 
@@ -244,7 +246,7 @@ def manifest_of(connections: Connections, server: ServerInfo, moment: Moment, du
     if moment.complete and lacking:
         raise RollbackError(
             "dump_incomplete",
-            f"pg_dump ended without an error, but the dump lacks the rows of {_some(lacking)}.",
+            f"pg_dump ended without an error, but the dump lacks the rows of {listed(lacking, _NAMED)}.",
             "Please report it, with the definition of that table; the dump was removed.",
         )
     connections.expect(MUCH if moment.database_bytes > MUCH_DATA else 0)
@@ -282,8 +284,3 @@ def _moved(sequence: SequenceContent, later: dict[tuple[str, str], tuple[int, bo
 
 def _untold(_what: str, _fraction: float | None) -> None:
     """Nobody watches a dump being taken."""
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

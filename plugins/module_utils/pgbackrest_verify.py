@@ -14,7 +14,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ansible_collections.pgops.rollback.plugins.module_utils.backup import DEGRADED, FAULTY, PASSED, Check
-from ansible_collections.pgops.rollback.plugins.module_utils.backup_tool import first_line, listed
+from ansible_collections.pgops.rollback.plugins.module_utils.backup_tool import first_line
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 _STATUS = re.compile(r"status: (ok|error)\Z")
 _ARCHIVE = re.compile(r"archiveId: (\S+), total WAL checked: (\d+), total valid WAL: (\d+)\Z")

@@ -18,11 +18,9 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     Progress,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.file_sums import beside, file_sums
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import some
 
 SUM_ENDING = ".sha256"
-
-#: How many files a message names.
-_NAMED = 3
 
 #: In ``digest  name``, ``digest *name``, ``SHA256 (name) = digest``, ``SHA2-256(name)= digest``, or alone.
 _DIGEST = re.compile(r"\b[0-9a-fA-F]{64}\b")
@@ -51,12 +49,12 @@ def recorded_sum(path: Path, progress: Progress) -> Check:
         return Check("sha256", SKIPPED, f"{recorder.name} holds no sum of {path.name}.")
     found = {each.path: each.sha256 for each in file_sums(path, progress)}
     if missing := sorted(wanted.keys() - found.keys()):
-        return Check("sha256", FAULTY, f"Of what {recorder.name} recorded is missing: {_some(missing)}.")
+        return Check("sha256", FAULTY, f"Of what {recorder.name} recorded is missing: {some(missing)}.")
     if changed := [name for name, digest in wanted.items() if found[name] != digest]:
-        what = f" ({_some(changed)})" if path.is_dir() else ""
+        what = f" ({some(changed)})" if path.is_dir() else ""
         return Check("sha256", FAULTY, f"Its SHA-256 sum is another than {recorder.name} says{what}: changed since.")
     if unknown := sorted(found.keys() - wanted.keys()):
-        return Check("sha256", DEGRADED, f"{recorder.name} holds no sum of {_some(unknown)}.")
+        return Check("sha256", DEGRADED, f"{recorder.name} holds no sum of {some(unknown)}.")
     return Check("sha256", PASSED, f"It has the sum that {recorder.name} recorded.")
 
 
@@ -72,8 +70,3 @@ def _of_dump(path: Path, recorded: dict[str, str]) -> dict[str, str]:
     inside = {name: parts[parts.index(path.name) + 1 :] for name, parts in within.items() if path.name in parts}
     named = inside or {name: parts for name, parts in within.items() if len(parts) == 1}
     return {str(Path(*parts)): recorded[name] for name, parts in named.items() if parts}
-
-
-def _some(names: list[str]) -> str:
-    more = f" … and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

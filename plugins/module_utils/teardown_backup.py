@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_records import latest_drill
-from ansible_collections.pgops.rollback.plugins.module_utils.blocker import Blocker, listed
+from ansible_collections.pgops.rollback.plugins.module_utils.blocker import MOST_NAMED, Blocker
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 REQUIRE_OVERRIDE = "teardown_require_backup"
 
@@ -84,8 +85,8 @@ def backup_blockers(backup: dict[str, Any], required: bool, drop: bool) -> tuple
         if backup["missing_extensions"]:
             found.append(Blocker(
                 "backup_degraded",
-                f"The restore drill had to do without {listed(backup['missing_extensions'])}; nothing of this plan"
-                " needs that.",
+                f"The restore drill had to do without {listed(backup['missing_extensions'], MOST_NAMED)};"
+                " nothing of this plan needs that.",
                 "Install them where drills run, so that the drill proves everything.",
             ))  # fmt: skip
         return [], found

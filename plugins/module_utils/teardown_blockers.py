@@ -11,13 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import BlastRadius
-from ansible_collections.pgops.rollback.plugins.module_utils.blocker import Blocker, listed
+from ansible_collections.pgops.rollback.plugins.module_utils.blocker import MOST_NAMED, Blocker
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.dump import find_pg_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import parse_lock_timeout
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 #: Longer than any deadlock_timeout.
 _FOR_EVER = 2**31
@@ -132,7 +133,7 @@ def _prepared(cursor: Any, targets: Targets, radius: BlastRadius, drop: bool) ->
         Blocker(
             "prepared_transaction",
             f"The prepared transaction {gid} of {owner} holds locks on"
-            f" {listed(sorted(quote_name(*name) for name in names))}, and no session can end it by itself.",
+            f" {listed(sorted(quote_name(*name) for name in names), MOST_NAMED)}, and no session can end it by itself.",
             f"Have it ended: COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}'.",
         )
         for gid, owner, names in cursor.fetchall()

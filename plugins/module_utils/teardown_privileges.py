@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import BlastRadius
-from ansible_collections.pgops.rollback.plugins.module_utils.blocker import Blocker, listed
+from ansible_collections.pgops.rollback.plugins.module_utils.blocker import MOST_NAMED, Blocker
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import Dependent
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 # Of the objects' own foreign keys to survivors: whoever adds them again needs the right to refer to them.
 _REFERENCES = """
@@ -119,7 +120,7 @@ def _ownership(targets: Targets, radius: BlastRadius) -> list[Blocker]:
     return [
         Blocker(
             "privilege_missing",
-            f"{listed(names)} {'belongs' if len(names) == 1 else 'belong'} to {owner}, as which"
+            f"{listed(names, MOST_NAMED)} {'belongs' if len(names) == 1 else 'belong'} to {owner}, as which"
             f" {radius.rights.role} cannot act.",
             f"Connect as {owner}, or as a member of it.",
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import BlastRadius
-from ansible_collections.pgops.rollback.plugins.module_utils.blocker import Blocker, listed
+from ansible_collections.pgops.rollback.plugins.module_utils.blocker import MOST_NAMED, Blocker
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_identity import under_later_names
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import PART_OF_RELATION, CatalogObject
@@ -23,6 +23,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Target, Targets
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 UNKNOWN_OVERRIDE = "teardown_allow_unknown_provenance"
 OBJECT_OVERRIDE = "teardown_override_provenance"
@@ -95,7 +96,7 @@ def provenance_blockers(provenance: Provenance, targets: Targets) -> list[Blocke
             why = f"there is no {provenance.missing}" if provenance.missing else "no baseline from before it was given"
         found.append(Blocker(
             "provenance_unknown",
-            f"Nobody knows whether the migration created {listed(unknown)}: {why}.",
+            f"Nobody knows whether the migration created {listed(unknown, MOST_NAMED)}: {why}.",
             f"Give the baseline, or set {UNKNOWN_OVERRIDE} if you are certain that all of it may go.",
             UNKNOWN_OVERRIDE,
         ))  # fmt: skip
@@ -109,7 +110,7 @@ def provenance_warnings(provenance: Provenance, targets: Targets) -> list[Blocke
     if unused:
         found.append(Blocker(
             "override_unused",
-            f"{OBJECT_OVERRIDE} names {listed(unused)}, which overrides nothing.",
+            f"{OBJECT_OVERRIDE} names {listed(unused, MOST_NAMED)}, which overrides nothing.",
             "Write the names as the plan writes them, or take them out.",
         ))  # fmt: skip
     migration = provenance.before.migration if provenance.before else ""

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils import wording
 from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS, pg_errors, sql
@@ -49,9 +50,6 @@ UNCHECKED: tuple[type[Exception], ...] = (
 
 #: Codes of what kept the catalogs from being read, where nothing is wrong with what was asked for.
 _UNREAD = ("lock_timeout", "statement_timeout", "catalog_changed", "privilege_missing", "object_unknown")
-
-#: How many findings a message names; ``objects`` has them all.
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -283,6 +281,4 @@ def _judged(outcome: Outcome) -> tuple[str, str]:
 
 def some(names: list[str], separator: str = ", ") -> str:
     """The first few, each once, and how many there are besides."""
-    names = list(dict.fromkeys(names))
-    more = f" … and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return separator.join(names[:_NAMED]) + more
+    return wording.some(dict.fromkeys(names), separator=separator)
