@@ -190,7 +190,9 @@ def next_step(report: dict[str, Any]) -> str:
         "incomplete": f"Not everything was checked: {names('skipped')} did not run.",
         "changed": "Run the same command without --check to do this." if report["check_mode"] else changed,
     }
-    return by_verdict.get(report["verdict"], "Nothing to do.")
+    planned = any((step["details"].get("plan") or {}).get("objects") for step in report["steps"])
+    only_planned = "Read the plan. Nothing was done, and this release cannot carry it out yet."
+    return by_verdict.get(report["verdict"], only_planned if planned else "Nothing to do.")
 
 
 def notable_sequences(report: dict[str, Any]) -> list[dict[str, Any]]:

@@ -76,6 +76,14 @@ def test_the_report_has_the_token_and_what_was_set_aside() -> None:
     assert (made["token"], made["overrides"]) == ("rb-0123456789ab", {"teardown_require_backup": False})
 
 
+def test_a_plan_is_not_nothing_to_do() -> None:
+    made = build_report(RUN, {"plan": {"status": "ok", "msg": "3 go.", "plan": {**plan(), "blockers": []}}})
+    assert "Next: Read the plan. Nothing was done" in summary(made, None)
+    empty = {**plan(), "objects": [], "dependents": [], "survivors": [], "blockers": [], "warnings": [], "drift": []}
+    made = build_report(RUN, {"plan": {"status": "ok", "msg": "Nothing to do.", "plan": empty}})
+    assert "Next: Nothing to do." in summary(made, None)
+
+
 def test_the_terminal_keeps_its_width_and_its_height() -> None:
     long = plan()
     long["survivors"] = [dependent("function", f"public.f{n}()", "breaks", []) for n in range(100)]
