@@ -24,9 +24,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.blocker import Blocker, in_order
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_identity import oids_tell
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import canonical, digest
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import canonical
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading import told_why
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
+from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import token_for
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE, Dependent
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
@@ -151,12 +152,12 @@ def make_plan(connection: Any, server: ServerInfo, request: PlanRequest) -> dict
 
 
 def token_of(plan: dict[str, Any]) -> str:
-    """``rb-`` and twelve hexadecimal digits: never a number, which YAML would make another one."""
+    """What confirms the plan."""
     kept = {name: value for name, value in plan.items() if name not in _NOT_IN_TOKEN}
     kept["objects"] = [
         {name: value for name, value in each.items() if name not in _NOT_OF_OBJECTS} for each in plan["objects"]
     ]
-    return f"rb-{digest(canonical(kept))[:12]}"
+    return token_for(canonical(kept))
 
 
 def summary(plan: dict[str, Any]) -> str:
