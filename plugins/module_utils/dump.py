@@ -31,6 +31,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.dump_snapshot impor
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import MAJORS, find_binaries
+from ansible_collections.pgops.rollback.plugins.module_utils.report_files import sync
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import own_user
 
 _VERSION = re.compile(r"\) (\d+)")
@@ -136,7 +137,7 @@ def take_dump(connections: Connections, server: ServerInfo, request: DumpRequest
             # The manifest last: a manifest alone could be taken for that of another dump.
             dump.rename(request.path)
             written.rename(manifest_path(request.path))
-            _sync(request.path.parent)
+            sync(request.path.parent)
     except OSError as error:
         raise RollbackError(
             "dump_unwritable",
@@ -217,13 +218,6 @@ def _make_private(dump: Path) -> None:
     else:
         dump.chmod(0o600)
 
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.object_inventory im
     read_objects,
     read_sequences,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.progress import untold
 from ansible_collections.pgops.rollback.plugins.module_utils.table_content import (
     MUCH_DATA,
     Table,
@@ -255,7 +256,7 @@ def manifest_of(connections: Connections, server: ServerInfo, moment: Moment, du
     joined = join_reading(first, others, [table for table in tables if table.oid], moment.lock_timeout_ms)
     algorithm = algorithm_for(moment.system["encoding"])
     try:
-        measured = measure(joined, tables, algorithm, _untold)
+        measured = measure(joined, tables, algorithm, untold)
     finally:
         for connection in joined[1:]:
             end_reading(connection)
@@ -269,7 +270,7 @@ def manifest_of(connections: Connections, server: ServerInfo, moment: Moment, du
         system=moment.system,
         algorithm=algorithm,
         format=form or "",
-        files=file_sums(dump, _untold),
+        files=file_sums(dump, untold),
         tables=tuple(measured),
         sequences=tuple(_moved(each, later) for each in moment.sequences if contents.has_value_of(each)),
         objects=tuple(contents.objects(moment.objects)),
@@ -280,7 +281,3 @@ def manifest_of(connections: Connections, server: ServerInfo, moment: Moment, du
 def _moved(sequence: SequenceContent, later: dict[tuple[str, str], tuple[int, bool]]) -> SequenceContent:
     moved = later[sequence.key]
     return sequence if moved == (sequence.last_value, sequence.is_called) else replace(sequence, later=moved)
-
-
-def _untold(_what: str, _fraction: float | None) -> None:
-    """Nobody watches a dump being taken."""

@@ -32,3 +32,7 @@ class ProgressFile:
         unfinished = self._path.with_name(f".{self._path.name}.new")
         unfinished.write_text(line, encoding="utf-8")
         os.replace(unfinished, self._path)
+
+
+def untold(_what: str, _fraction: float | None) -> None:
+    """For what nobody watches."""

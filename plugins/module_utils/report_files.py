@@ -145,7 +145,7 @@ def _written_beside(path: Path, text: str, mode: int) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-    _sync_directory(path.parent)
+    sync(path.parent)
 
 
 def point(link: Path, target: str) -> None:
@@ -163,11 +163,15 @@ def point(link: Path, target: str) -> None:
             (temporary / link.name).unlink()
         with contextlib.suppress(OSError):
             temporary.rmdir()
-    _sync_directory(link.parent)
+    sync(link.parent)
 
 
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """See that a file, or what a directory lists, is on the disk.
+
+    :raises OSError: when it is not.
+    """
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -182,6 +182,18 @@ def list_large_objects(cursor: Any) -> list[Table]:
     return [Table(0, schema, table)] if cursor.fetchone()[0] else []
 
 
+def measuring_settings(connection: Any) -> list[Any]:
+    """Statements for the beginning of a transaction that measures or reads catalogs."""
+    settings = dict(_SETTINGS)
+    if connection.server_version >= 170000:
+        settings["transaction_timeout"] = "0"
+    return [
+        sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value))
+        if name != "search_path" else sql.SQL("SET LOCAL search_path = pg_catalog")
+        for name, value in settings.items()
+    ]  # fmt: skip
+
+
 def begin_reading(
     connection: Any, snapshot: str | None = None, locked: list[Table] | None = None, lock_timeout_ms: int = 0
 ) -> None:
@@ -193,17 +205,11 @@ def begin_reading(
     :param lock_timeout_ms: for each lock; 0 waits for ever.
     :raises psycopg2.Error: LockNotAvailable, and whatever else the database reports.
     """
-    settings = _SETTINGS | {"lock_timeout": str(lock_timeout_ms)}
-    if connection.server_version >= 170000:
-        settings["transaction_timeout"] = "0"
     script = [sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")]
     if snapshot is not None:
         script.append(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
-    script += [
-        sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value))
-        if name != "search_path" else sql.SQL("SET LOCAL search_path = pg_catalog")
-        for name, value in settings.items()
-    ]  # fmt: skip
+    script += measuring_settings(connection)
+    script.append(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(lock_timeout_ms)))
     if locked:
         names = sql.SQL(", ").join(sql.SQL("ONLY {}").format(sql.Identifier(*table.key)) for table in locked)
         script.append(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))

@@ -104,28 +104,50 @@ class PlanRequest:
         return self.mode == DROP
 
 
-def make_plan(connection: Any, server: ServerInfo, request: PlanRequest) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Planned:
+    """A plan, and what it was made of: for what acts upon it in the same transaction."""
+
+    plan: dict[str, Any]
+    targets: Targets
+    radius: BlastRadius
+
+
+def make_plan(connection: Any, server: ServerInfo, request: PlanRequest) -> Planned:
     """Read everything in one read-only transaction, whose locks are no stronger than ACCESS SHARE.
 
     :param connection: in autocommit mode.
-    :raises RollbackError: those of teardown_targets.resolve(), ``baseline_foreign``, ``baselines_unfit``,
-        ``lock_timeout_invalid``, ``version_invalid``, ``lock_timeout``, ``statement_timeout``, ``catalog_changed``.
+    :raises RollbackError: those of read_plan(), ``lock_timeout_invalid``, ``version_invalid``, ``lock_timeout``,
+        ``statement_timeout``, ``catalog_changed``.
     :raises psycopg2.Error: what else the database reports.
     """
     blockers = lock_timeout_blockers(request.lock_timeout, server)
     if request.drop:
         blockers += pg_dump_blockers(request.pg_dump_version, server)
     with reading(connection) as cursor:
-        provenance = _fitting(cursor, server, request.provenance)
-        targets = resolve(cursor, request.manifest)
-        radius = read_blast_radius(cursor, server, targets, request.mode)
-        drift = read_drift(cursor, provenance, targets, radius)
-        blockers += situation_blockers(cursor, server, targets, radius, request.drop)
-        blockers += privilege_blockers(cursor, targets, radius, request.drop)
-        needed = needed_extensions(cursor, targets)
-        # Last: a count that was ended by its time limit goes back to a savepoint.
-        contents = read_contents(cursor, targets, request.count_rows)
-        objects = describe_objects(cursor, targets, radius, contents)
+        return read_plan(cursor, server, request, blockers)
+
+
+def read_plan(cursor: Any, server: ServerInfo, request: PlanRequest, blockers: list[Blocker]) -> Planned:
+    """The plan, in a transaction that is open already.
+
+    :param cursor: in a transaction with the settings of table_content.begin_reading().
+    :param blockers: what else stands in the way.
+    :raises RollbackError: those of teardown_targets.resolve(), ``baseline_foreign``, ``baselines_unfit``.
+    """
+    provenance = _fitting(cursor, server, request.provenance)
+    targets = resolve(cursor, request.manifest)
+    radius = read_blast_radius(cursor, server, targets, request.mode)
+    drift = read_drift(cursor, provenance, targets, radius)
+    blockers = [
+        *blockers,
+        *situation_blockers(cursor, server, targets, radius, request.drop),
+        *privilege_blockers(cursor, targets, radius, request.drop),
+    ]
+    needed = needed_extensions(cursor, targets)
+    # Last: a count that was ended by its time limit goes back to a savepoint.
+    contents = read_contents(cursor, targets, request.count_rows)
+    objects = describe_objects(cursor, targets, radius, contents)
     backup = assess_backup(request.records_dir, request.backup_max_age, server.database, needed)
     of_backup, warnings = backup_blockers(backup, request.require_backup, request.drop)
     blockers += [*of_backup, *provenance_blockers(provenance, targets)]
@@ -148,7 +170,7 @@ def make_plan(connection: Any, server: ServerInfo, request: PlanRequest) -> dict
         "warnings": in_order(warnings) if objects else [],
         "overrides": _overrides(request, targets),
     }
-    return {**plan, "token": token_of(plan)}
+    return Planned({**plan, "token": token_of(plan)}, targets, radius)
 
 
 def token_of(plan: dict[str, Any]) -> str:

@@ -239,7 +239,7 @@ def teardown_plan(connections: Connections, server: ServerInfo, module: AnsibleM
             "records_dir", "require_backup", "lock_timeout", "count_rows", "pg_dump_version",
         )},
     )  # fmt: skip
-    plan = make_plan(connections.first, server, request)
+    plan = make_plan(connections.first, server, request).plan
     return {
         "changed": False,
         "token": plan["token"],

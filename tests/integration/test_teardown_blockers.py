@@ -30,7 +30,7 @@ def plan_of(database: TestDatabase, mode: str = "drop", **options: Any) -> dict[
     try:
         server = server_info(connection)
         server = replace(server, **options.pop("server", {}))
-        return make_plan(connection, server, PlanRequest(COACHING, mode, **{**FREE, **options}))
+        return make_plan(connection, server, PlanRequest(COACHING, mode, **{**FREE, **options})).plan
     finally:
         connection.close()
 

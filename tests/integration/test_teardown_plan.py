@@ -35,7 +35,7 @@ def plan_of(database: TestDatabase, manifest: Any = None, **options: Any) -> Mod
 
 def token(database: TestDatabase, manifest: dict[str, Any] | None = None, mode: str = "drop") -> str:
     connection = database.connect()
-    plan = make_plan(connection, server_info(connection), PlanRequest(manifest or COACHING, mode))
+    plan = make_plan(connection, server_info(connection), PlanRequest(manifest or COACHING, mode)).plan
     connection.close()
     made: str = plan["token"]
     return made
@@ -114,7 +114,7 @@ def test_databases_that_were_made_the_same_way_have_the_same_plan(cluster: TestC
             made.query(filler)
             load_application(made)
             connection = made.connect()
-            plans.append(make_plan(connection, server_info(connection), PlanRequest(COACHING, "drop")))
+            plans.append(make_plan(connection, server_info(connection), PlanRequest(COACHING, "drop")).plan)
         finally:
             made.drop()
     first, second = (json.dumps(plan) for plan in plans)
@@ -343,7 +343,7 @@ def test_five_thousand_other_tables_cost_next_to_nothing(crowded: TestDatabase) 
     plans, seconds = [], []
     for _attempt in range(2):
         begun = time.monotonic()
-        plans.append(make_plan(connection, server, PlanRequest(COACHING, "quarantine")))
+        plans.append(make_plan(connection, server, PlanRequest(COACHING, "quarantine")).plan)
         seconds.append(time.monotonic() - begun)
     begun = time.monotonic()
     read_snapshot(connection, "none")

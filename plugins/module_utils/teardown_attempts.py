@@ -1,0 +1,107 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A teardown or its undo in attempts: each is a whole transaction that lets everybody go on when it cannot get a lock.
+
+What a failed attempt had locked is let go entirely: keeping even SHARE ROW EXCLUSIVE across attempts was tried, and
+stood in a livelock with sessions that delete accounts.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, sql
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.locks import (
+    LONGEST_PAUSE,
+    NO_WRITERS,
+    NOBODY,
+    LockNotObtainedError,
+    Session,
+    gave_up,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.table_content import measuring_settings
+
+#: With the pauses between them about 45 seconds: longer than most transactions of an application.
+ATTEMPTS = 20
+
+#: Of the lock timeout, what acting may wait; the rest is for the proofs, while which others wait for us.
+_SHARE_OF_WAITING = 0.8
+
+Outcome = TypeVar("Outcome")
+
+#: What to try again: a lock not obtained, a statement that took too long while it waited, a deadlock.
+_AGAIN = (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected)
+
+
+def in_attempts(
+    connection: Any,
+    lock_timeout_ms: int,
+    tables: list[tuple[str, str]],
+    relations: list[int],
+    work: Callable[[Any], Outcome],
+) -> tuple[Outcome, int]:
+    """Call ``work`` in transactions of its own until one of them got all its locks, and commit that one.
+
+    :param connection: in autocommit mode.
+    :param lock_timeout_ms: how long all locks of an attempt together may be waited for.
+    :param tables: that nobody else may write to meanwhile, as (schema, name).
+    :param relations: OIDs of what the work locks, to name whoever stands in the way in the end.
+    :param work: gets a cursor; it raises LockNotObtainedError, or lets Acting raise it, for another attempt.
+    :returns: what it returned, and the number of attempts.
+    :raises RollbackError: ``lock_timeout``, and those of ``work``. Nothing has happened then.
+    """
+    session = Session(connection, lock_timeout_ms)
+    for number in range(1, ATTEMPTS + 1):
+        try:
+            session.begin([(NO_WRITERS, tables)] if tables else [])
+            session.cursor.execute(sql.SQL("; ").join(measuring_settings(connection)))
+            outcome = work(session.cursor)
+            session.commit()
+        except LockNotObtainedError:
+            _roll_back(session)
+            if number < ATTEMPTS:
+                time.sleep(min(LONGEST_PAUSE, 0.1 * 2**number) * random.uniform(0.5, 1.5))
+        except BaseException:
+            _roll_back(session)
+            raise
+        else:
+            return outcome, number
+    raise RollbackError(
+        "lock_timeout", gave_up(session, relations, NOBODY, ATTEMPTS), "Nothing was changed by any of the attempts."
+    )
+
+
+class Acting:
+    """Runs statements that lock what others use, within one time limit for all of them.
+
+    :ivar begun: when the first of them was sent, of time.monotonic().
+    """
+
+    def __init__(self, cursor: Any, lock_timeout_ms: int) -> None:
+        self.begun = time.monotonic()
+        self._cursor = cursor
+        self._until = self.begun + lock_timeout_ms * _SHARE_OF_WAITING / 1000
+
+    def run(self, statement: Any) -> None:
+        """:raises LockNotObtainedError: when the time is over, or a lock was not to be had."""
+        left = sql.Literal(max(1, int((self._until - time.monotonic()) * 1000)))
+        script = sql.SQL("SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; {}")
+        try:
+            self._cursor.execute(script.format(left, left, statement))
+        except _AGAIN as error:
+            raise LockNotObtainedError from error
+
+    def end(self) -> None:
+        """What follows waits for nobody."""
+        self._cursor.execute("SET LOCAL statement_timeout = 0")
+
+
+def _roll_back(session: Session) -> None:
+    if not session.lost():
+        session.rollback()
