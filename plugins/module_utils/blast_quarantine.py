@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.blast_closure import Rights
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import REMAINS, Dependent
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 
@@ -33,13 +32,12 @@ _SENTENCES = {
     "trigger": "Goes on firing on {on}, and calls what is in the quarantine.",
     "default": "Goes on using {uses} in the quarantine.",
     "column": "Keeps its data and its type, which is in the quarantine then.",
-    "publication table": "Stays in the publication of another owner: subscribers go on receiving its changes.",
 }
 
 
-def quarantined(each: Dependent, rights: Rights) -> Dependent:
+def quarantined(each: Dependent) -> Dependent:
     """What becomes of something that a drop would take. A publication loses its tables, all else goes on working."""
-    if each.kind == "publication table" and (rights.superuser or each.recreatable):
+    if each.kind == "publication table":
         return each
     sentence = _SENTENCES.get(each.kind, "Goes on working, on {uses} in the quarantine.")
     detail = sentence.format(on=each.on, uses=", ".join(each.uses) or "what is")

@@ -68,7 +68,7 @@ def read_blast_radius(cursor: Any, server: ServerInfo, targets: Targets, mode: s
     labels = _Labels(closure, targets, reached)
     found = [_dependent(each, labels.uses(each), closure, rights) for each in reached]
     if mode == QUARANTINE:
-        found = [quarantined(each, rights) for each in found]
+        found = [quarantined(each) for each in found]
         found += reaching_keys(cursor, targets.relations)
     dropped = [each for each in found if each.effect == DROPPED]
     broken = broken_functions(cursor, targets, closure, dropped, drop=mode == DROP)

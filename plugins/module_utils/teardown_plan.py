@@ -59,6 +59,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance
     provenance_warnings,
     read_drift,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine_blockers import (
+    quarantine_blockers,
+    quarantine_warnings,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets, resolve
 
 #: Milliseconds: for a lock that is in the way of reading, and for a statement on the catalogs.
@@ -143,7 +147,9 @@ def read_plan(cursor: Any, server: ServerInfo, request: PlanRequest, blockers: l
         *blockers,
         *situation_blockers(cursor, server, targets, radius, request.drop),
         *privilege_blockers(cursor, targets, radius, request.drop),
+        *([] if request.drop else quarantine_blockers(cursor, targets, radius)),
     ]
+    still_seen = [] if request.drop else quarantine_warnings(cursor, targets)
     needed = needed_extensions(cursor, targets)
     # Last: a count that was ended by its time limit goes back to a savepoint.
     contents = read_contents(cursor, targets, request.count_rows)
@@ -151,7 +157,9 @@ def read_plan(cursor: Any, server: ServerInfo, request: PlanRequest, blockers: l
     backup = assess_backup(request.records_dir, request.backup_max_age, server.database, needed)
     of_backup, warnings = backup_blockers(backup, request.require_backup, request.drop)
     blockers += [*of_backup, *provenance_blockers(provenance, targets)]
-    warnings += [*provenance_warnings(provenance, targets), *_warnings(server, targets, radius, request)]
+    warnings += [
+        *provenance_warnings(provenance, targets), *_warnings(server, targets, radius, request), *still_seen,
+    ]  # fmt: skip
     dependents, survivors = _apart(radius.dependents, targets)
     plan = {
         "token": "",

@@ -68,9 +68,9 @@ def privilege_blockers(cursor: Any, targets: Targets, radius: BlastRadius, drop:
     found = [*_unnamed_children(targets), *(_lost(radius.dropped) if drop else [])]
     if radius.rights.superuser or not targets.objects:
         return found
-    found += _ownership(targets, radius)
+    found += [*_ownership(targets, radius), *_schemas(targets, radius)]
     if drop:
-        return [*found, *_schemas(targets, radius), *_not_again(cursor, targets, radius)]
+        return [*found, *_not_again(cursor, targets, radius)]
     cursor.execute(_MAY_MAKE_SCHEMAS)
     if not cursor.fetchone()[0]:
         found.append(Blocker(
@@ -104,7 +104,9 @@ def _lost(dropped: list[Dependent]) -> list[Blocker]:
         remedy = (
             "Take it out of the way by hand and keep its data, or use teardown_mode quarantine, which leaves it alone."
             if code == "data_lost"
-            else "Let its owner drop it, or connect as a role that may make it, or use teardown_mode quarantine."
+            else "Let its owner drop it, or connect as a role that may make it"
+            # A quarantine takes its tables out of publications, too.
+            + ("." if each.kind == "publication table" else ", or use teardown_mode quarantine.")
         )
         found.append(Blocker(
             code, f"The {each.label} would go, and could not be made again: {each.obstacle}.", remedy
@@ -134,7 +136,7 @@ def _schemas(targets: Targets, radius: BlastRadius) -> list[Blocker]:
         Blocker(
             "privilege_missing",
             f"{radius.rights.role} may not use, or create in, the schema {quote_name(schema)}, so an undo could not"
-            " make the objects there again.",
+            " bring the objects back there.",
             f"Grant it USAGE and CREATE on the schema {quote_name(schema)}.",
         )
         for schema in closed

@@ -323,7 +323,8 @@ PRIVILEGES: dict[str, tuple[str, dict[str, str], dict[str, str], dict[str, str]]
     ),
     "a schema that it may not create in": (
         "ALTER SCHEMA public OWNER TO postgres; GRANT USAGE ON SCHEMA public TO operator",
-        {"privilege_missing": "create in, the schema public", "not_recreatable": "view public.coach_overview"}, {}, {},
+        {"privilege_missing": "create in, the schema public", "not_recreatable": "view public.coach_overview"},
+        {"privilege_missing": "create in, the schema public"}, {},
     ),
     "a database that it may not create schemas in": (
         "REVOKE CREATE ON DATABASE {name} FROM operator; ALTER DATABASE {name} OWNER TO postgres",
@@ -347,7 +348,7 @@ PRIVILEGES: dict[str, tuple[str, dict[str, str], dict[str, str], dict[str, str]]
     ),
     "another owner's publication": (
         "CREATE PUBLICATION theirs FOR TABLE public.sponsor_connections",
-        {"not_recreatable": "theirs belongs to postgres"}, {}, {},
+        {"not_recreatable": "theirs belongs to postgres"}, {"publication_foreign": "theirs belongs to postgres"}, {},
     ),
     "a publication of all tables": (
         "CREATE PUBLICATION everything FOR ALL TABLES",

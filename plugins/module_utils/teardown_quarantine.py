@@ -1,0 +1,247 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The quarantine: what goes is moved into a schema of its own, with its rows and grants, and comes back from there.
+
+Nobody may use the schema but whoever moved the objects and the owners of the tables among them: the server checks and
+cascades foreign keys in their names. Everything that does not keep readers out comes first, so that the last script,
+which does, is as short as the bare statements.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import (
+    PART_OF_RELATION,
+    CatalogObject,
+    digest,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading import read_catalog, told_why
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, another_attempt
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_moves import (
+    Membership,
+    Move,
+    read_memberships,
+    read_moves,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import Planned
+
+#: Bytes of a name.
+_LONGEST = 63
+
+COMMITTED, NOT_COMMITTED, GONE = "committed", "not_committed", "gone"
+
+_GRANTEES = """
+SELECT DISTINCT g.grantee <> 0, CASE WHEN g.grantee <> 0 THEN pg_get_userbyid(g.grantee)::text END
+FROM pg_namespace n, aclexplode(n.nspacl) g WHERE n.nspname = %s AND g.grantee <> n.nspowner
+"""
+
+_PLACES = """
+SELECT 'pg_class', c.oid::bigint, n.nspname::text, c.relname::text, ''
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (%(relations)s::oid[])
+UNION ALL
+SELECT 'pg_proc', p.oid::bigint, n.nspname::text, p.proname::text, array_to_string(ARRAY (
+           SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, place)
+           ORDER BY a.place), ', ')
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY (%(routines)s::oid[])
+"""
+
+#: Schema, name, and the types of a routine's arguments.
+Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """A move that is prepared: nothing has been written yet.
+
+    :ivar content: JSON values for the bundle.
+    """
+
+    schema: str
+    moves: list[Move]
+    memberships: list[Membership]
+    owners: list[str]
+    content: dict[str, Any]
+
+    def move(self, cursor: Any, acting: Acting) -> None:
+        """Right before the commit, for readers wait from here on.
+
+        :raises LockNotObtainedError: for another attempt.
+        :raises RollbackError: ``quarantine_refused``.
+        :raises psycopg2.Error: when the connection is lost.
+        """
+        schema = sql.Identifier(self.schema)
+        with refused(cursor, "quarantine_refused", "move the objects into quarantine"):
+            acting.run(sql.SQL("CREATE SCHEMA {}").format(schema))
+            cursor.execute(_GRANTEES, (self.schema,))
+            # Default privileges may have given it to anybody.
+            closing = [
+                sql.SQL("REVOKE ALL ON SCHEMA {} FROM {} CASCADE").format(
+                    schema, sql.Identifier(role) if named else sql.SQL("PUBLIC")
+                )
+                for named, role in cursor.fetchall()
+            ]
+            closing += [
+                sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, sql.Identifier(owner))
+                for owner in self.owners
+            ]
+            closing += [each.there(self.schema) for each in self.moves if each.routine]
+            closing += [each.drop() for each in self.memberships]
+            if closing:
+                acting.run(sql.SQL("; ").join(closing))
+            if relations := [each.there(self.schema) for each in self.moves if not each.routine and not each.along]:
+                acting.run(sql.SQL("; ").join(relations))
+
+
+def quarantine_schema(run_id: str, taken: Collection[str]) -> str:
+    """A name that tells of the run, such as ``rollback_quarantine_20261125t120000z_1a2b``.
+
+    :param taken: names of schemas that are there.
+    """
+    name = "rollback_quarantine_" + re.sub(r"[^a-z0-9_]", "_", run_id.lower())
+    # A run's id may be longer, and differ only in what was cut off or replaced.
+    if len(name) > _LONGEST or name in taken:
+        name = f"{name[: _LONGEST - 9]}_{digest(run_id)[:8]}"
+    number = 2
+    while name in taken:
+        name = f"{name[: _LONGEST - 4]}_{number:03}"
+        number += 1
+    return name
+
+
+def prepare_quarantine(cursor: Any, planned: Planned, schema: str) -> Quarantine:
+    """Read everything that the move and the way back need. Only reads.
+
+    :param cursor: in the transaction of in_attempts(), with the plan made again in it.
+    :param schema: from quarantine_schema().
+    :raises LockNotObtainedError: for another attempt.
+    :raises RollbackError: ``catalog_changed``, ``privilege_missing``.
+    """
+    with told_why(), another_attempt():
+        targets = planned.targets
+        moves = read_moves(cursor, targets, schema)
+        memberships = read_memberships(cursor, moves)
+        cursor.execute("SELECT current_user::text")
+        (me,) = cursor.fetchone()
+        owners = {planned.radius.rights.owner(each.owner_oid) for each in targets.tables} - {me}
+        objects = read_catalog(cursor.connection, None).objects
+    reached = {(each.kind, each.name) for each in planned.radius.dependents}
+    survivors = [each for each in objects if each.key in reached]
+    rows = {each["name"]: each["rows"] for each in planned.plan["objects"] if each["rows_are"] == "exact"}
+    content = {
+        "schema": schema,
+        "name": targets.manifest["name"],
+        "moves": [asdict(each) for each in moves],
+        "publications": [asdict(each) for each in memberships],
+        "oids": {each.label: [each.catalog, each.oid] for each in moves},
+        "rows": rows,
+        "entries": snapshot_of(cursor, entries_of(objects, moves)).as_json(),
+        "survivors": snapshot_of(cursor, survivors).as_json(),
+        "by_hand": [f"{each.as_string(cursor)};" for each in way_back(schema, moves, memberships)],
+    }
+    return Quarantine(schema, moves, memberships, sorted(owners), content)
+
+
+def quarantine_outcome(cursor: Any, content: dict[str, Any]) -> str:
+    """Whether a move was committed, by where the objects are now.
+
+    :param content: of the bundle.
+    :returns: COMMITTED when any of them is in the quarantine; NOT_COMMITTED when they are where they were, which is so
+        after an undo, too; GONE when none of them is at either place.
+    """
+    moves = moves_of(content)
+    places = read_places(cursor, moves)
+    if any(places.get(each.key, ("",))[:2] == (content["schema"], each.short) for each in moves):
+        return COMMITTED
+    if any(places.get(each.key, ("",))[:2] == (each.schema, each.short) for each in moves):
+        return NOT_COMMITTED
+    return GONE
+
+
+def quarantine_locks(content: dict[str, Any]) -> tuple[list[tuple[str, str]], list[int]]:
+    """What in_attempts() needs for the way back: tables to lock by schema and name, and OIDs of all that is locked."""
+    moves = moves_of(content)
+    tables = [(content["schema"], each.short) for each in moves if each.kind == "table"]
+    return tables, [each.oid for each in moves if not each.routine]
+
+
+def purge_manifest(content: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of what is in the quarantine, to plan its drop with."""
+    moves = [each for each in moves_of(content) if not each.along]
+    kinds = {"tables": ("table", "foreign table"), "sequences": ("sequence",)}
+    return {
+        "name": content["name"],
+        **{section: [each.moved_to for each in moves if each.kind in words] for section, words in kinds.items()},
+        "functions": [each.moved_to for each in moves if each.routine],
+    }
+
+
+def moves_of(content: dict[str, Any]) -> list[Move]:
+    return [Move(**each) for each in content["moves"]]
+
+
+def memberships_of(content: dict[str, Any]) -> list[Membership]:
+    return [Membership(**each) for each in content["publications"]]
+
+
+def read_places(cursor: Any, moves: Iterable[Move]) -> dict[tuple[str, int], Place]:
+    """Where the objects are now, by catalog and OID."""
+    every = list(moves)
+    cursor.execute(_PLACES, {
+        "relations": [each.oid for each in every if not each.routine],
+        "routines": [each.oid for each in every if each.routine],
+    })  # fmt: skip
+    return {(catalog, oid): (schema, name, types) for catalog, oid, schema, name, types in cursor.fetchall()}
+
+
+def entries_of(objects: Iterable[CatalogObject], moves: Iterable[Move]) -> list[CatalogObject]:
+    """What of the catalog is a moved object, where it belongs, or a part of one."""
+    keys = {(each.kind, each.name) for each in moves}
+    tables = {(each.schema, each.short) for each in moves if not each.routine}
+    return [
+        each for each in objects
+        if each.key in keys or (each.kind in PART_OF_RELATION and (each.schema, each.relation) in tables)
+    ]  # fmt: skip
+
+
+def snapshot_of(cursor: Any, objects: list[CatalogObject]) -> Snapshot:
+    """For compare() and as_json(): of these objects only."""
+    snapshot = Snapshot("", None, cursor.connection.server_version, "", "", objects={})
+    snapshot.arrange(objects)
+    return snapshot
+
+
+def way_back(schema: str, moves: list[Move], memberships: list[Membership]) -> list[Any]:
+    """All statements, in an order that works: types are called as they are while the tables are in the quarantine."""
+    return [
+        *(each.back(schema) for each in moves if each.routine),
+        *(each.add(schema) for each in memberships),
+        *(each.back(schema) for each in moves if not each.routine and not each.along),
+    ]
+
+
+@contextmanager
+def refused(cursor: Any, code: str, doing: str) -> Iterator[None]:
+    """What the server will not do, event triggers among it, in words.
+
+    :raises RollbackError: of this code.
+    """
+    try:
+        yield
+    except psycopg2.Error as error:
+        if cursor.connection.closed:
+            raise
+        raise RollbackError(
+            code,
+            f"The server refused to {doing}: {server_message(error)}.",
+            "Remove what it names, or let its owner decide (an event trigger can refuse, too); nothing was done.",
+        ) from error
