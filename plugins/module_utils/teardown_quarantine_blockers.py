@@ -94,15 +94,19 @@ def _names(cursor: Any, targets: Targets) -> list[Blocker]:
         owner = objects["pg_proc" if what == "routine" else "pg_class", oid]
         # A table and its row type have one name.
         by_name.setdefault(("routine" if what == "routine" else "", name, types), {})[owner.label] = owner.schema
+    # Of two tables of one name the array types have one, too.
+    contested: dict[tuple[str, ...], set[str]] = {}
+    for (_what, name, _types), schemas in by_name.items():
+        if len(set(schemas.values())) > 1:
+            contested.setdefault(tuple(sorted(schemas)), set()).add(quote_name(name))
     return [
         Blocker(
             "quarantine_name_taken",
-            f"{listed(sorted(labels), MOST_NAMED)} both need the name {quote_name(name)} in the quarantine, and are in"
-            " different schemas.",
+            f"{listed(labels, MOST_NAMED)} are in different schemas, and need the same name in the quarantine:"
+            f" {listed(sorted(names), MOST_NAMED)}.",
             "Rename one of them, or make a manifest for each schema.",
         )
-        for (_what, name, _types), labels in by_name.items()
-        if len(set(labels.values())) > 1
+        for labels, names in contested.items()
     ]
 
 

@@ -1,0 +1,156 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Objects of every kind that a quarantine moves, and the move as the module does it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, in_attempts
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import (
+    Planned,
+    PlanRequest,
+    make_plan,
+    read_plan,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance import Provenance
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import (
+    prepare_quarantine,
+    quarantine_locks,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_return import Returned, return_from_quarantine
+from tests.support.database import OPERATOR, TestDatabase
+from tests.support.teardown import COACHING
+
+SCHEMA = "rollback_quarantine_test"
+
+#: Beside the coaching tables, as operator and as superuser.
+SHAPES = """
+SET search_path = public;
+ALTER PUBLICATION supabase_realtime ADD TABLE sponsor_connections (id, status) WHERE (status <> 'ended');
+CREATE TABLE events (id bigint GENERATED ALWAYS AS IDENTITY, at date NOT NULL, name text) PARTITION BY RANGE (at);
+CREATE INDEX events_at ON events (at);
+CREATE TABLE events_2025 PARTITION OF events FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+CREATE TABLE "Events 2026" PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+INSERT INTO events (at, name) VALUES ('2025-05-05', 'a'), ('2026-06-06', 'b');
+CREATE TABLE base (a int PRIMARY KEY, b text);
+CREATE TABLE child (c int CHECK (c > 0)) INHERITS (base);
+CREATE SCHEMA "Coach Data";
+CREATE TABLE "Coach Data"."Session.Notes" ("Id" serial PRIMARY KEY, "select" text DEFAULT '{}%s',
+                                           EXCLUDE ("select" WITH =));
+CREATE TABLE "Coach Data"."order" ("user" int REFERENCES "Coach Data"."Session.Notes" ON DELETE CASCADE);
+CREATE STATISTICS told ON id, status FROM sponsor_connections;
+COMMENT ON TABLE "Coach Data"."order" IS 'It''s all here';
+COMMENT ON COLUMN sponsor_connections.status IS 'How far it is';
+GRANT SELECT (id, status) ON sponsor_connections TO anon;
+ALTER TABLE sponsor_chat_messages DISABLE TRIGGER set_updated_at;
+ALTER TABLE "Coach Data"."order" ENABLE ROW LEVEL SECURITY; ALTER TABLE "Coach Data"."order" FORCE ROW LEVEL SECURITY;
+CREATE SEQUENCE tickets START 5; SELECT nextval('tickets');
+ALTER TABLE virtues ADD ticket bigint DEFAULT nextval('tickets');
+CREATE FUNCTION pick(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION pick(text) RETURNS int LANGUAGE sql AS 'SELECT 2';
+CREATE FUNCTION pick(numeric) RETURNS int LANGUAGE sql AS 'SELECT 3';
+CREATE PROCEDURE tidy(INOUT n int, OUT m int) LANGUAGE sql AS 'SELECT 1, 2';
+CREATE AGGREGATE joined(text) (SFUNC = textcat, STYPE = text);
+CREATE FUNCTION "Coach Data"."label of"(sponsor_connections, sponsor_connections[], "Coach Data"."Session.Notes")
+    RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT ($1).status; END;
+REVOKE EXECUTE ON FUNCTION "Coach Data"."label of"(sponsor_connections, sponsor_connections[],
+                                                   "Coach Data"."Session.Notes") FROM PUBLIC;
+CREATE PUBLICATION roots FOR TABLE events, ONLY base WITH (publish_via_partition_root);
+CREATE VIEW labels AS SELECT "Coach Data"."label of"(c, ARRAY[c], NULL) AS label FROM sponsor_connections c;
+CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM sponsor_connections;
+"""
+SUPERUSERS_SHAPES = """
+CREATE PUBLICATION of_schema FOR TABLES IN SCHEMA "Coach Data";
+ALTER DEFAULT PRIVILEGES FOR ROLE operator GRANT ALL ON SCHEMAS TO anon, PUBLIC;
+ALTER DEFAULT PRIVILEGES FOR ROLE operator GRANT ALL ON TABLES TO anon, authenticated, service_role;
+"""
+MANIFEST: dict[str, Any] = {
+    "name": "coaching",
+    "tables": [
+        *COACHING["tables"], "public.events", "public.base", "public.child", '"Coach Data"."Session.Notes"',
+        '"Coach Data"."order"',
+    ],
+    "functions": [
+        *COACHING["functions"], "public.pick(integer)", "public.pick(text)", "public.tidy(integer)",
+        "public.joined(text)",
+        '"Coach Data"."label of"(public.sponsor_connections, public.sponsor_connections[],'
+        ' "Coach Data"."Session.Notes")',
+    ],
+    "sequences": ["public.tickets"],
+}  # fmt: skip
+
+UNKNOWN = Provenance(allow_unknown=True)
+
+
+def load_shapes(database: TestDatabase) -> None:
+    """On top of the sample application."""
+    database.query(SHAPES)
+    database.query(SUPERUSERS_SHAPES, user="postgres")
+
+
+def quarantine(
+    database: TestDatabase,
+    manifest: dict[str, Any] | None = None,
+    user: str = OPERATOR,
+    acting: type[Acting] = Acting,
+    last: Callable[[], None] | None = None,
+    committed: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Move what the manifest names.
+
+    :param acting: runs the statements.
+    :param last: is called before the commit, and ``committed`` right after it.
+    :returns: what a bundle would hold of it.
+    """
+    connection = database.connect(user)
+    server, request = server_info(connection), PlanRequest(manifest or COACHING, "quarantine", UNKNOWN)
+    planned = make_plan(connection, server, request)
+    assert planned.plan["blockers"] == []
+
+    def work(cursor: Any) -> dict[str, Any]:
+        again: Planned = read_plan(cursor, server, request, [])
+        assert again.plan["token"] == planned.plan["token"]
+        prepared = prepare_quarantine(cursor, again, SCHEMA)
+        prepared.move(cursor, acting(cursor, 500))
+        if last is not None:
+            last()
+        return prepared.content
+
+    tables = [(each.schema, each.short) for each in planned.targets.tables if each.kind == "table"]
+    try:
+        content, _attempts = in_attempts(connection, 500, tables, planned.targets.relations, work)
+        if committed is not None:
+            committed()
+    finally:
+        connection.close()
+    read: dict[str, Any] = json.loads(json.dumps(content))
+    return read
+
+
+def undo(database: TestDatabase, content: dict[str, Any], user: str = OPERATOR) -> Returned:
+    """Move it back."""
+    connection = database.connect(user)
+    tables, relations = quarantine_locks(content)
+    returned, _attempts = in_attempts(
+        connection, 500, tables, relations, lambda cursor: return_from_quarantine(cursor, content, 500)
+    )
+    connection.close()
+    return returned
+
+
+def schema_text(database: TestDatabase) -> str:
+    """What pg_dump says of it, but for the key that is another one each time."""
+    login = database.login("postgres")
+    done = subprocess.run(
+        [database.cluster.bindir / "pg_dump", "-h", login["login_host"], "-p", str(login["login_port"]),
+         "-U", "postgres", "-d", database.name, "--schema-only"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return "\n".join(line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
