@@ -10,6 +10,7 @@ what the migration never made.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,7 @@ class Provenance:
     :ivar overridden: names of objects that may go though they were there before.
     :ivar oids_tell: whether the baseline before is of this very database, so that what was renamed since has kept the
         OID that the baseline has of it.
+    :ivar origins: of what is in a quarantine by now, where it was: schema and name by catalog and OID.
     """
 
     before: Baseline | None = None
@@ -58,6 +60,7 @@ class Provenance:
     allow_unknown: bool = False
     overridden: frozenset[str] = field(default_factory=frozenset)
     oids_tell: bool = False
+    origins: Mapping[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
 
     def require_fit(self, now: Snapshot) -> None:
         """:raises RollbackError: ``baseline_foreign``, ``baselines_unfit``."""
@@ -78,7 +81,7 @@ def provenance_blockers(provenance: Provenance, targets: Targets) -> list[Blocke
     found, unknown = [], []
     for each in objects:
         was_there = _was_there(provenance, each)
-        earlier = _earlier_name(provenance, each)
+        earlier = _earlier_name(provenance, each) or _origin(provenance, each)[1]
         if was_there is None:
             unknown.append(each.name)
         elif was_there and each.name not in provenance.overridden:
@@ -150,13 +153,19 @@ def _was_there(provenance: Provenance, target: Target) -> bool | None:
     snapshot = provenance.before.snapshot
     if _earlier_name(provenance, target):
         return True
-    if snapshot.schemas is not None and target.schema not in snapshot.schemas:
+    schema, name = _origin(provenance, target)
+    if snapshot.schemas is not None and schema not in snapshot.schemas:
         return None
     alike = next(kinds for kinds in _ALIKE if target.kind in kinds)
     unread = {each["kind"] for each in snapshot.unreadable if each["name"] == "*"}
     if unread & set(alike):
         return None
-    return any((kind, target.name) in snapshot.objects for kind in alike)
+    return any((kind, name) in snapshot.objects for kind in alike)
+
+
+def _origin(provenance: Provenance, target: Target) -> tuple[str, str]:
+    """Schema and name that the migration, or whoever came before it, gave the object."""
+    return provenance.origins.get((target.catalog, target.oid), (target.schema, target.name))
 
 
 def _earlier_name(provenance: Provenance, target: Target) -> str:

@@ -185,6 +185,11 @@ def purge_manifest(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def origins_of(content: dict[str, Any]) -> dict[tuple[str, int], tuple[str, str]]:
+    """Where everything was, for the provenance of what is purged."""
+    return {each.key: (each.schema, each.name) for each in moves_of(content)}
+
+
 def moves_of(content: dict[str, Any]) -> list[Move]:
     return [Move(**each) for each in content["moves"]]
 

@@ -11,19 +11,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import psycopg2
 import pytest
 
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot, read_snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest, make_plan, reading
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance import Provenance
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import (
+    origins_of,
     prepare_quarantine,
     purge_manifest,
     quarantine_outcome,
@@ -138,6 +142,30 @@ def test_a_superuser_moves_what_belongs_to_others(application: TestDatabase) -> 
     assert_same(before, state(application))
 
 
+def test_only_the_last_statements_keep_readers_out(application: TestDatabase) -> None:
+    load_shapes(application)
+    watching, locked = application.superuser().cursor(), []
+
+    class Watched(Acting):
+        """Notes how many tables and sequences are locked before each of its statements."""
+
+        def run(self, statement: Any) -> None:
+            watching.execute(
+                "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+                " WHERE l.mode = 'AccessExclusiveLock' AND c.relkind IN ('r', 'p', 'S')"
+            )
+            locked.append(watching.fetchone()[0])
+            super().run(statement)
+
+    def last() -> None:
+        watching.execute("SELECT count(DISTINCT relation) FROM pg_locks WHERE mode = 'AccessExclusiveLock'")
+        locked.append(watching.fetchone()[0])
+
+    content = quarantine(application, MANIFEST, acting=Watched, last=last)
+    assert locked[:-1] == [0, 0, 0]
+    assert locked[-1] >= sum(each["catalog"] == "pg_class" for each in content["moves"])
+
+
 def test_an_attempt_that_does_not_get_through_changes_nothing(application: TestDatabase) -> None:
     before = state(application)
 
@@ -149,8 +177,12 @@ def test_an_attempt_that_does_not_get_through_changes_nothing(application: TestD
     assert_same(before, state(application))
     # The session is ended with everything done and nothing committed.
     ended = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
+
+    def end() -> None:
+        application.query(ended, user="postgres")
+
     with pytest.raises(psycopg2.OperationalError):
-        quarantine(application, last=lambda: application.query(ended, user="postgres"))
+        quarantine(application, last=end)
     assert_same(before, state(application))
     # The server itself refuses.
     application.query(
@@ -448,3 +480,30 @@ def test_what_is_in_quarantine_can_be_planned_to_go(application: TestDatabase) -
     plan = make_plan(connection, server_info(connection), request).plan
     assert {each["name"] for each in plan["objects"]} == {each["moved_to"] for each in content["moves"]}
     assert plan["drift"] == []
+
+
+@pytest.mark.parametrize("schemas", [None, ["public"]])
+def test_a_purge_knows_where_everything_came_from(
+    application: TestDatabase, tmp_path: Path, schemas: list[str] | None
+) -> None:
+    """By the bundle: by their names in the quarantine nothing was there before the migration."""
+    snapshot = read_snapshot(application.superuser(), schemas=schemas)
+    snapshot.identities = {}
+    before = Baseline("coaching", "before", "db1", "somebody", snapshot)
+    load_shapes(application)
+    manifest = {**COACHING, "tables": [*COACHING["tables"], "public.events"], "sequences": ["public.tickets"]}
+    content = quarantine(application, manifest)
+    connection = application.connect()
+
+    def blockers(provenance: Provenance) -> set[tuple[str, str]]:
+        request = PlanRequest(purge_manifest(content), "drop", provenance, require_backup=False)
+        found = make_plan(connection, server_info(connection), request).plan["blockers"]
+        return {(each["code"], each["message"].split(", by the")[0]) for each in found}
+
+    older = [*COACHING["tables"], *COACHING["functions"]]
+    assert blockers(Provenance(before, origins=origins_of(content))) == {
+        ("provenance_older", f"The {each['kind']} {each['moved_to']} was there before the migration as {each['name']}")
+        for each in content["moves"] if each["name"] in older
+    }  # fmt: skip
+    overridden = frozenset(each["moved_to"] for each in content["moves"] if each["name"] in older)
+    assert blockers(Provenance(before, origins=origins_of(content), overridden=overridden)) == set()
