@@ -134,7 +134,8 @@ def prepare_quarantine(cursor: Any, planned: Planned, schema: str) -> Quarantine
         (me,) = cursor.fetchone()
         owners = {planned.radius.rights.owner(each.owner_oid) for each in targets.tables} - {me}
         objects = read_catalog(cursor.connection, None).objects
-    reached = {(each.kind, each.name) for each in planned.radius.dependents}
+    # A default is an attribute of its column.
+    reached = {("column" if each.kind == "default" else each.kind, each.name) for each in planned.radius.dependents}
     survivors = [each for each in objects if each.key in reached]
     rows = {each["name"]: each["rows"] for each in planned.plan["objects"] if each["rows_are"] == "exact"}
     content = {

@@ -13,7 +13,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.blocker import MOST
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading import read_catalog, told_why
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, sql
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, another_attempt
@@ -23,6 +23,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_moves impo
     read_memberships,
     read_names,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_objects import EXACT, read_contents
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import (
     entries_of,
     memberships_of,
@@ -32,6 +33,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine
     snapshot_of,
     way_back,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import resolve
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 _TAKEN = """
@@ -117,25 +119,21 @@ def rows_since(cursor: Any, content: dict[str, Any]) -> list[str]:
 
     Counting takes its time: it is for after the commit.
 
-    :param cursor: in autocommit mode, or a transaction of its own.
+    :param cursor: of teardown_plan.reading().
+    :raises RollbackError: those of teardown_targets.resolve().
     """
-    notes = []
-    for each in moves_of(content):
-        then = content["rows"].get(each.name)
-        if each.kind != "table" or then is None:
-            continue
-        try:
-            cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(each.schema, each.short)))
-        except pg_errors.UndefinedTable:
-            notes.append(f"{each.name} is gone again.")
-            continue
-        (now,) = cursor.fetchone()
-        if now != then:
-            notes.append(
-                f"{each.name} has {now} rows; it had {then} when it went into quarantine, where deletes that cascade"
-                " still reached it."
-            )
-    return notes
+    then = content["rows"]
+    tables = [each.name for each in moves_of(content) if each.name in then]
+    if not tables:
+        return []
+    targets = resolve(cursor, {"tables": tables})
+    contents = read_contents(cursor, targets, count=True)
+    return [
+        f"{each.name} has {contents[each.oid].rows} rows; it had {then[each.name]} when it went into quarantine, where"
+        " deletes that cascade still reached it."
+        for each in targets.tables
+        if each.name in then and contents[each.oid].rows_are == EXACT and contents[each.oid].rows != then[each.name]
+    ]
 
 
 def _not_in_place(cursor: Any, schema: str, moves: list[Move]) -> list[str]:

@@ -166,6 +166,28 @@ def test_only_the_last_statements_keep_readers_out(application: TestDatabase) ->
     assert locked[-1] >= sum(each["catalog"] == "pg_class" for each in content["moves"])
 
 
+def test_a_member_of_the_owner_moves_it_and_a_superuser_brings_it_back(application: TestDatabase) -> None:
+    application.query(
+        "ALTER TABLE public.sponsor_visible_memos OWNER TO auth_admin; GRANT auth_admin TO operator", user="postgres"
+    )
+    before = state(application)
+    try:
+        content = quarantine(application)
+        with rolled_back(application.superuser()) as cursor:
+            cursor.execute("DELETE FROM auth.users WHERE email = 'user60@example.com'")
+        undo(application, content, user="postgres")
+        assert_same(before, state(application))
+    finally:
+        application.query("REVOKE auth_admin FROM operator", user="postgres")
+
+
+def test_functions_alone_are_moved_without_any_lock_on_tables(application: TestDatabase) -> None:
+    before = state(application)
+    content = quarantine(application, {"functions": COACHING["functions"]})
+    assert undo(application, content).moved == 2
+    assert_same(before, state(application))
+
+
 def test_an_attempt_that_does_not_get_through_changes_nothing(application: TestDatabase) -> None:
     before = state(application)
 

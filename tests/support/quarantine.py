@@ -45,6 +45,10 @@ CREATE SCHEMA "Coach Data";
 CREATE TABLE "Coach Data"."Session.Notes" ("Id" serial PRIMARY KEY, "select" text DEFAULT '{}%s',
                                            EXCLUDE ("select" WITH =));
 CREATE TABLE "Coach Data"."order" ("user" int REFERENCES "Coach Data"."Session.Notes" ON DELETE CASCADE);
+CREATE UNLOGGED TABLE "50% {0}" (a "char", b bit(3), doc jsonb);
+CREATE FUNCTION "50% {0}"(VARIADIC parts "char"[]) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER fires BEFORE INSERT ON virtues FOR EACH ROW EXECUTE FUNCTION fires();
 CREATE STATISTICS told ON id, status FROM sponsor_connections;
 COMMENT ON TABLE "Coach Data"."order" IS 'It''s all here';
 COMMENT ON COLUMN sponsor_connections.status IS 'How far it is';
@@ -67,6 +71,8 @@ CREATE VIEW labels AS SELECT "Coach Data"."label of"(c, ARRAY[c], NULL) AS label
 CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM sponsor_connections;
 """
 SUPERUSERS_SHAPES = """
+CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing;
+CREATE FOREIGN TABLE public.far (id int) SERVER nowhere; ALTER FOREIGN TABLE public.far OWNER TO operator;
 CREATE PUBLICATION of_schema FOR TABLES IN SCHEMA "Coach Data";
 ALTER DEFAULT PRIVILEGES FOR ROLE operator GRANT ALL ON SCHEMAS TO anon, PUBLIC;
 ALTER DEFAULT PRIVILEGES FOR ROLE operator GRANT ALL ON TABLES TO anon, authenticated, service_role;
@@ -75,11 +81,11 @@ MANIFEST: dict[str, Any] = {
     "name": "coaching",
     "tables": [
         *COACHING["tables"], "public.events", "public.base", "public.child", '"Coach Data"."Session.Notes"',
-        '"Coach Data"."order"',
+        '"Coach Data"."order"', 'public."50% {0}"', "public.far",
     ],
     "functions": [
         *COACHING["functions"], "public.pick(integer)", "public.pick(text)", "public.tidy(integer)",
-        "public.joined(text)",
+        "public.joined(text)", 'public."50% {0}"("char"[])', "public.fires()",
         '"Coach Data"."label of"(public.sponsor_connections, public.sponsor_connections[],'
         ' "Coach Data"."Session.Notes")',
     ],
