@@ -105,7 +105,7 @@ class Quarantine:
 def quarantine_schema(run_id: str, taken: Collection[str]) -> str:
     """A name that tells of the run, such as ``rollback_quarantine_20261125t120000z_1a2b``.
 
-    :param taken: names of schemas that are there.
+    :param taken: from taken_schemas().
     """
     name = "rollback_quarantine_" + re.sub(r"[^a-z0-9_]", "_", run_id.lower())
     # A run's id may be longer, and differ only in what was cut off or replaced.
@@ -147,7 +147,10 @@ def prepare_quarantine(cursor: Any, planned: Planned, schema: str) -> Quarantine
         "rows": rows,
         "entries": snapshot_of(cursor, entries_of(objects, moves)).as_json(),
         "survivors": snapshot_of(cursor, survivors).as_json(),
-        "by_hand": [f"{each.as_string(cursor)};" for each in way_back(schema, moves, memberships)],
+        "by_hand": [
+            f"{each.as_string(cursor)};"
+            for each in (*way_back(schema, moves, memberships), drop_schema(schema))
+        ],
     }
     return Quarantine(schema, moves, memberships, sorted(owners), content)
 
@@ -189,6 +192,11 @@ def purge_manifest(content: dict[str, Any]) -> dict[str, Any]:
 def origins_of(content: dict[str, Any]) -> dict[tuple[str, int], tuple[str, str]]:
     """Where everything was, for the provenance of what is purged."""
     return {each.key: (each.schema, each.name) for each in moves_of(content)}
+
+
+def taken_schemas(cursor: Any) -> set[str]:
+    cursor.execute("SELECT nspname::text FROM pg_catalog.pg_namespace")
+    return {name for (name,) in cursor.fetchall()}
 
 
 def moves_of(content: dict[str, Any]) -> list[Move]:
@@ -233,6 +241,11 @@ def way_back(schema: str, moves: list[Move], memberships: list[Membership]) -> l
         *(each.add(schema) for each in memberships),
         *(each.back(schema) for each in moves if not each.routine and not each.along),
     ]
+
+
+def drop_schema(schema: str) -> Any:
+    """RESTRICT: nothing of anybody's goes with it."""
+    return sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema))
 
 
 @contextmanager

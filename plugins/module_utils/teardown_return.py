@@ -25,6 +25,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_moves impo
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_objects import EXACT, read_contents
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import (
+    drop_schema,
     entries_of,
     memberships_of,
     moves_of,
@@ -108,7 +109,7 @@ def return_from_quarantine(cursor: Any, content: dict[str, Any], lock_timeout_ms
                 f"The schema {quote_name(schema)} stays, because something else is in it: {listed(others, MOST_NAMED)}."
             )
         else:
-            acting.run(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema)))
+            acting.run(drop_schema(schema))
     acting.end()
     notes += _prove(cursor, content, moves)
     return Returned(sum(not each.along for each in moves), notes)

@@ -35,7 +35,16 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_return import require_returnable, rows_since
 from tests.support.database import TestDatabase
-from tests.support.quarantine import MANIFEST, SCHEMA, UNKNOWN, load_shapes, quarantine, schema_text, undo
+from tests.support.quarantine import (
+    END_WHO_LOCKS,
+    MANIFEST,
+    SCHEMA,
+    UNKNOWN,
+    load_shapes,
+    quarantine,
+    schema_text,
+    undo,
+)
 from tests.support.teardown import COACHING, load_application, rolled_back
 
 
@@ -71,6 +80,11 @@ def refusal(database: TestDatabase, content: dict[str, Any]) -> RollbackError:
     return looked.value
 
 
+def kill(database: TestDatabase) -> None:
+    """The session that moves, or moves back."""
+    database.query(END_WHO_LOCKS, user="postgres")
+
+
 def test_everything_comes_back_as_it_was(application: TestDatabase) -> None:
     load_shapes(application)
     before = state(application)
@@ -100,7 +114,7 @@ def test_the_statements_in_the_bundle_do_it_by_hand(application: TestDatabase) -
     load_shapes(application)
     before = state(application)
     content = quarantine(application, MANIFEST)
-    application.query("\n".join(content["by_hand"]) + f"DROP SCHEMA {SCHEMA}")
+    application.query("\n".join(content["by_hand"]))
     assert_same(before, state(application))
 
 
@@ -198,13 +212,8 @@ def test_an_attempt_that_does_not_get_through_changes_nothing(application: TestD
         quarantine(application, last=veto)
     assert_same(before, state(application))
     # The session is ended with everything done and nothing committed.
-    ended = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
-
-    def end() -> None:
-        application.query(ended, user="postgres")
-
     with pytest.raises(psycopg2.OperationalError):
-        quarantine(application, last=end)
+        quarantine(application, last=lambda: kill(application))
     assert_same(before, state(application))
     # The server itself refuses.
     application.query(
@@ -408,6 +417,27 @@ def test_what_need_not_be_as_it_was_is_told(application: TestDatabase) -> None:
         notes = rows_since(cursor, content)
     assert notes[0].startswith("public.sponsor_chat_messages has 24")
     assert "it had 200 when it went into quarantine" in notes[1]
+
+
+def test_a_way_back_that_is_ended_leaves_everything_in_quarantine(application: TestDatabase) -> None:
+    content = quarantine(application)
+    before = state(application)
+    with pytest.raises(psycopg2.OperationalError):
+        undo(application, content, last=lambda: kill(application))
+    assert_same(before, state(application))
+    assert outcome(application, content) == "committed"
+    assert undo(application, content).notes == []
+
+
+def test_a_schema_that_stayed_is_left_alone_by_the_next_one(application: TestDatabase) -> None:
+    first = quarantine(application)
+    application.query(f"CREATE TABLE {SCHEMA}.guest (id int)")
+    undo(application, first)
+    before = state(application)
+    second = quarantine(application)
+    assert second["schema"] != first["schema"] == SCHEMA
+    undo(application, second)
+    assert_same(before, state(application))
 
 
 def test_what_became_of_it_is_told_by_the_objects(application: TestDatabase) -> None:

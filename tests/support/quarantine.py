@@ -23,12 +23,18 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import (
     prepare_quarantine,
     quarantine_locks,
+    quarantine_schema,
+    taken_schemas,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_return import Returned, return_from_quarantine
 from tests.support.database import OPERATOR, TestDatabase
 from tests.support.teardown import COACHING
 
+#: Where what is moved goes, unless that name is taken.
 SCHEMA = "rollback_quarantine_test"
+
+#: Ends every session that keeps others from reading something.
+END_WHO_LOCKS = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
 
 #: Beside the coaching tables, as operator and as superuser.
 SHAPES = """
@@ -123,7 +129,7 @@ def quarantine(
     def work(cursor: Any) -> dict[str, Any]:
         again: Planned = read_plan(cursor, server, request, [])
         assert again.plan["token"] == planned.plan["token"]
-        prepared = prepare_quarantine(cursor, again, SCHEMA)
+        prepared = prepare_quarantine(cursor, again, quarantine_schema("test", taken_schemas(cursor)))
         prepared.move(cursor, acting(cursor, 500))
         if last is not None:
             last()
@@ -140,15 +146,25 @@ def quarantine(
     return read
 
 
-def undo(database: TestDatabase, content: dict[str, Any], user: str = OPERATOR) -> Returned:
-    """Move it back."""
+def undo(
+    database: TestDatabase, content: dict[str, Any], user: str = OPERATOR, last: Callable[[], None] | None = None
+) -> Returned:
+    """Move it back.
+
+    :param last: is called before the commit.
+    """
     connection = database.connect(user)
-    tables, relations = quarantine_locks(content)
-    returned, _attempts = in_attempts(
-        connection, 500, tables, relations, lambda cursor: return_from_quarantine(cursor, content, 500)
-    )
-    connection.close()
-    return returned
+
+    def work(cursor: Any) -> Returned:
+        returned = return_from_quarantine(cursor, content, 500)
+        if last is not None:
+            last()
+        return returned
+
+    try:
+        return in_attempts(connection, 500, *quarantine_locks(content), work)[0]
+    finally:
+        connection.close()
 
 
 def schema_text(database: TestDatabase) -> str:
