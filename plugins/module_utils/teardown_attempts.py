@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, sql
@@ -93,21 +92,14 @@ class Acting:
         """:raises LockNotObtainedError: when the time is over, or a lock was not to be had."""
         left = sql.Literal(max(1, int((self._until - time.monotonic()) * 1000)))
         script = sql.SQL("SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; {}")
-        with another_attempt():
+        try:
             self._cursor.execute(script.format(left, left, statement))
+        except _AGAIN as error:
+            raise LockNotObtainedError from error
 
     def end(self) -> None:
         """What follows waits for nobody."""
         self._cursor.execute("SET LOCAL statement_timeout = 0")
-
-
-@contextmanager
-def another_attempt() -> Iterator[None]:
-    """:raises LockNotObtainedError: for what may succeed the next time."""
-    try:
-        yield
-    except _AGAIN as error:
-        raise LockNotObtainedError from error
 
 
 def _roll_back(session: Session) -> None:

@@ -26,7 +26,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading imp
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, another_attempt
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_moves import (
     Membership,
     Move,
@@ -123,10 +123,10 @@ def prepare_quarantine(cursor: Any, planned: Planned, schema: str) -> Quarantine
 
     :param cursor: in the transaction of in_attempts(), with the plan made again in it.
     :param schema: from quarantine_schema().
-    :raises LockNotObtainedError: for another attempt.
-    :raises RollbackError: ``catalog_changed``, ``privilege_missing``.
+    :raises RollbackError: ``lock_timeout``, ``statement_timeout``, ``catalog_changed``, ``privilege_missing``.
     """
-    with told_why(), another_attempt():
+    # Ours are locked already: it is another table that another session keeps from being described.
+    with told_why():
         targets = planned.targets
         moves = read_moves(cursor, targets, schema)
         memberships = read_memberships(cursor, moves)

@@ -16,7 +16,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, another_attempt
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_moves import (
     Membership,
     Move,
@@ -94,7 +94,8 @@ def return_from_quarantine(cursor: Any, content: dict[str, Any], lock_timeout_ms
     :param cursor: in the transaction of in_attempts(), with what quarantine_locks() names.
     :param content: of the bundle.
     :raises LockNotObtainedError: for another attempt.
-    :raises RollbackError: ``undo_conflict``, ``undo_refused``.
+    :raises RollbackError: ``undo_conflict``, ``undo_refused``, ``lock_timeout``, ``statement_timeout``,
+        ``catalog_changed``.
     :raises psycopg2.Error: when the connection is lost.
     """
     schema, moves, memberships = content["schema"], moves_of(content), memberships_of(content)
@@ -186,7 +187,7 @@ def _prove(cursor: Any, content: dict[str, Any], moves: list[Move]) -> list[str]
     """:returns: how survivors that used the objects differ, in sentences.
     :raises RollbackError: ``undo_conflict`` when an object does.
     """
-    with told_why(), another_attempt():
+    with told_why():
         objects = read_catalog(cursor.connection, None).objects
     before = Snapshot.from_json(content["entries"])
     if different := compare(before, snapshot_of(cursor, entries_of(objects, moves))).texts():

@@ -298,6 +298,22 @@ def test_the_way_back_does_not_keep_others_waiting_either(
     assert_same(before, state(application))
 
 
+def test_a_lock_on_something_else_that_has_to_be_described_is_told_soon(application: TestDatabase) -> None:
+    application.query("CREATE VIEW public.of_another AS SELECT id FROM public.journal_entries")
+    content: dict[str, Any] = {}
+    for act in (lambda: content.update(quarantine(application)), lambda: undo(application, content)):
+        before = state(application)
+        with rolled_back(application.superuser()) as cursor:
+            cursor.execute("LOCK TABLE public.journal_entries")
+            begun = time.monotonic()
+            with pytest.raises(RollbackError, match="Another session keeps something locked") as refused:
+                act()
+            assert time.monotonic() - begun < 5
+        assert refused.value.code == "lock_timeout"
+        assert_same(before, state(application))
+        act()
+
+
 #: Longer than any wait for the processor.
 ROUNDS = 9
 
