@@ -106,6 +106,23 @@ def finish_bundle(partial: Path, content: dict[str, Any]) -> Bundle:
     return bundle
 
 
+def withdraw_bundle(partial: Path) -> None:
+    """Take back what finish_bundle() did: the transaction was rolled back, and another attempt may follow.
+
+    :raises OSError: when it cannot be.
+    """
+    bundle = partial.with_name(BUNDLE)
+    if bundle.exists():
+        (bundle / CONTENT).unlink(missing_ok=True)
+        bundle.rename(partial)
+
+
+def discard_bundle(partial: Path) -> None:
+    """Nothing was torn down, so nothing is kept."""
+    for directory in (partial.with_name(BUNDLE), partial):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def read_bundle(directory: Path) -> Bundle:
     """:raises RollbackError: ``bundle_missing``, ``bundle_incomplete``, ``bundle_damaged``, ``bundle_unknown``."""
     if directory.name == PARTIAL or (directory.is_dir() and not (directory / CONTENT).exists()):

@@ -190,33 +190,18 @@ code:
   type: str
 """
 
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
-from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import MODES, QUARANTINE
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
-from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest, make_plan, summary
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance import Provenance
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_routines import parse_signature
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import make_plan, summary
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "manifest": {"type": "dict", "required": True},
-    "mode": {"type": "str", "choices": list(MODES), "default": QUARANTINE},
-    "baseline_before": {"type": "path"},
-    "baseline_after": {"type": "path"},
-    "records_dir": {"type": "path"},
-    "require_backup": {"type": "bool", "default": True},
-    "backup_max_age": {"type": "str", "default": "24h"},
-    "lock_timeout": {"type": "str", "default": "500ms"},
-    "allow_unknown_provenance": {"type": "bool", "default": False},
-    "override_provenance": {"type": "list", "elements": "str", "default": []},
+    **PLAN_ARGUMENTS,
     "count_rows": {"type": "bool", "default": True},
     "pg_dump_version": {"type": "str"},
 }
@@ -224,21 +209,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def teardown_plan(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
     options = module.params
-    request = PlanRequest(
-        manifest=options["manifest"],
-        mode=options["mode"],
-        provenance=Provenance(
-            before=_baseline(options["baseline_before"]),
-            missing=options["baseline_before"] or "",
-            after=_baseline(options["baseline_after"]),
-            allow_unknown=options["allow_unknown_provenance"],
-            overridden=frozenset(parse_signature(name).text for name in options["override_provenance"]),
-        ),
-        backup_max_age=parse_duration(options["backup_max_age"], "teardown_backup_max_age"),
-        **{name: options[name] for name in (
-            "records_dir", "require_backup", "lock_timeout", "count_rows", "pg_dump_version",
-        )},
-    )  # fmt: skip
+    request = plan_request(options, count_rows=options["count_rows"], pg_dump_version=options["pg_dump_version"])
     plan = make_plan(connections.first, server, request).plan
     return {
         "changed": False,
@@ -248,16 +219,6 @@ def teardown_plan(connections: Connections, server: ServerInfo, module: AnsibleM
         "plan": plan,
         "msg": summary(plan),
     }
-
-
-def _baseline(path: str | None) -> Baseline | None:
-    """None where there is no such file."""
-    try:
-        return None if path is None else read_baseline(Path(path))
-    except RollbackError as error:
-        if error.code != "baseline_missing":
-            raise
-        return None
 
 
 def main() -> None:

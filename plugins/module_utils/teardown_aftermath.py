@@ -1,0 +1,37 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is broken after a teardown, and what to do about each. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE
+
+_ROUTINES = ("function", "procedure", "aggregate")
+
+
+def broken_now(plan: dict[str, Any]) -> list[dict[str, str]]:
+    """``what`` is broken on survivors, ``why``, and the ``remedy``, the certain ones first."""
+    found = [each for each in plan["survivors"] if each["effect"] in (BREAKS, DROPPED, POSSIBLE)]
+    order = (BREAKS, DROPPED, POSSIBLE)
+    return [
+        {"what": f"{each['kind']} {each['name']}", "why": each["detail"], "remedy": _remedy(each)}
+        for each in sorted(found, key=lambda each: order.index(each["effect"]))
+    ]
+
+
+def _remedy(each: dict[str, Any]) -> str:
+    if each["effect"] == POSSIBLE:
+        return "Look whether it is called, and replace or drop it if it is."
+    if each["effect"] == BREAKS:
+        if each["kind"] in _ROUTINES:
+            return "Drop or replace it, or deploy the application's previous release, which does not call it."
+        return "Replace it by one that does without what is gone, or drop it."
+    if each["kind"] == "policy":
+        return "Make it again without what is gone, so that it lets the same rows through."
+    if each["kind"] == "publication table":
+        return "Tell its subscribers, whose copy of the table gets no changes any more."
+    return "Make it again without what is gone, if it is still wanted."

@@ -1,0 +1,62 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of a module that plans a teardown, and the request that they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
+from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import MODES, QUARANTINE
+from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance import Provenance
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_routines import parse_signature
+
+PLAN_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "manifest": {"type": "dict", "required": True},
+    "mode": {"type": "str", "choices": list(MODES), "default": QUARANTINE},
+    "baseline_before": {"type": "path"},
+    "baseline_after": {"type": "path"},
+    "records_dir": {"type": "path"},
+    "require_backup": {"type": "bool", "default": True},
+    "backup_max_age": {"type": "str", "default": "24h"},
+    "lock_timeout": {"type": "str", "default": "500ms"},
+    "allow_unknown_provenance": {"type": "bool", "default": False},
+    "override_provenance": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def plan_request(options: dict[str, Any], **more: Any) -> PlanRequest:
+    """:param options: values of PLAN_ARGUMENTS.
+    :param more: fields of PlanRequest that only some modules have an option for.
+    :raises RollbackError: those of read_baseline() but for a missing one, ``duration_invalid``, ``name_invalid``.
+    """
+    return PlanRequest(
+        manifest=options["manifest"],
+        mode=options["mode"],
+        provenance=Provenance(
+            before=_baseline(options["baseline_before"]),
+            missing=options["baseline_before"] or "",
+            after=_baseline(options["baseline_after"]),
+            allow_unknown=options["allow_unknown_provenance"],
+            overridden=frozenset(parse_signature(name).text for name in options["override_provenance"]),
+        ),
+        backup_max_age=parse_duration(options["backup_max_age"], "teardown_backup_max_age"),
+        **{name: options[name] for name in ("records_dir", "require_backup", "lock_timeout")},
+        **more,
+    )
+
+
+def _baseline(path: str | None) -> Baseline | None:
+    """None where there is no such file."""
+    try:
+        return None if path is None else read_baseline(Path(path))
+    except RollbackError as error:
+        if error.code != "baseline_missing":
+            raise
+        return None

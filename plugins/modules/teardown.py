@@ -1,0 +1,203 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: teardown
+short_description: Take back what a migration created, once its plan was confirmed
+version_added: 0.1.0
+description:
+  - Makes the plan of M(pgops.rollback.teardown_plan) again, first alone and then under its locks, and refuses unless it
+    is the very plan that O(confirm) stands for. Then all of it is done in one transaction, or nothing.
+  - Tables are locked in SHARE ROW EXCLUSIVE mode first, which lets readers and C(pg_dump) go on. An attempt that does
+    not get all its locks within O(lock_timeout) rolls back entirely and lets everybody go on; after 20 attempts it
+    gives up and names who stood in the way. No session is ended.
+  - Before the commit the bundle for the undo is on disk. A run that was killed is told from the places of the recorded
+    objects by the next one.
+author:
+  - The pgops.rollback authors (@pgops)
+extends_documentation_fragment:
+  - pgops.rollback.connection
+  - pgops.rollback.attributes
+options:
+  manifest:
+    description:
+      - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
+        functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
+        the name. Other keys are ignored, but for C(name).
+      - Partitions, and the sequences of columns, need not be named. Names that do not exist are reported as drift.
+    type: dict
+    required: true
+  mode:
+    description:
+      - V(quarantine) moves the objects to a schema of their own. V(drop) can be planned in this release, and is
+        refused here.
+    type: str
+    choices: [quarantine, drop]
+    default: quarantine
+  baseline_before:
+    description:
+      - File of the baseline from before the migration. What it already has is not the migration's. Where there is no
+        such file, nobody knows, which stands in the way.
+    type: path
+  baseline_after:
+    description: File of the baseline from after it. What came between the two and is not in O(manifest) is drift.
+    type: path
+  records_dir:
+    description: Directory with the records of backup verifications. Without it no backup counts.
+    type: path
+  require_backup:
+    description: Whether V(drop) needs a backup whose restore drill succeeded. Otherwise its lack is a warning.
+    type: bool
+    default: true
+  backup_max_age:
+    description: How old the last restore drill may be, with C(s), C(m), C(h), C(d) or C(w).
+    type: str
+    default: 24h
+  lock_timeout:
+    description:
+      - How long one attempt waits for all its locks, with C(ms) or C(s). It has to be below the server's
+        C(deadlock_timeout).
+    type: str
+    default: 500ms
+  allow_unknown_provenance:
+    description: Whether objects may go of which no baseline says that the migration created them.
+    type: bool
+    default: false
+  override_provenance:
+    description: Names, as in RV(plan), of objects that may go though they were there before the migration.
+    type: list
+    elements: str
+    default: []
+  confirm:
+    description:
+      - The token of the plan, or of the batch that O(batch) is. The only way to have anything done.
+    type: str
+    required: true
+  batch:
+    description: Tokens of all plans that were confirmed together, by host; that of O(host) among them.
+    type: dict
+    required: true
+  host:
+    description: Name of the database in the inventory.
+    type: str
+    required: true
+  artifacts_dir:
+    description: Absolute path of the directory for what all hosts leave behind.
+    type: path
+    required: true
+  run_id:
+    description: Name of the run, in whose directory the bundle is written.
+    type: str
+    required: true
+  planned_rows:
+    description: Rows of all tables when it was planned.
+    type: int
+  max_row_growth:
+    description: Percent that there may be more rows by now.
+    type: int
+    default: 10
+seealso:
+  - module: pgops.rollback.teardown_plan
+  - module: pgops.rollback.teardown_undo
+"""
+
+EXAMPLES = r"""
+- name: Tear down what was planned
+  pgops.rollback.teardown:
+    login_db: app
+    manifest: "{{ teardown_manifest }}"
+    baseline_before: /var/lib/rollback/db1/baselines/coaching-before.json
+    confirm: rb-1f2e3d4c5b6a
+    batch:
+      db1: rb-1f2e3d4c5b6a
+    host: db1
+    artifacts_dir: /var/lib/rollback
+    run_id: 20261125T120000Z-1a2b
+"""
+
+RETURN = r"""
+status:
+  description: V(changed), or V(ok) where there was nothing to do.
+  returned: success
+  type: str
+token:
+  description: Of the plan as it was carried out.
+  returned: success
+  type: str
+  sample: rb-1f2e3d4c5b6a
+plan:
+  description: As RV(pgops.rollback.teardown_plan#module:plan).
+  returned: success
+  type: dict
+bundle:
+  description: Directory with all that an undo needs.
+  returned: when something was done
+  type: str
+schema:
+  description: The quarantine.
+  returned: when something was done
+  type: str
+attempts:
+  description: How many it took.
+  returned: when something was done
+  type: int
+broken:
+  description: What is broken on surviving objects from then on, each with C(what), C(why) and C(remedy).
+  returned: success
+  type: list
+  elements: dict
+code:
+  description:
+    - Stable code of the error. V(confirmation_invalid), V(confirmation_foreign), V(confirmation_stale),
+      V(teardown_blocked), V(rows_grown), V(mode_not_built), V(quarantine_refused), V(bundle_exists),
+      V(artifacts_unwritable), V(artifacts_dir_relative), V(unsafe_name), V(bundle_damaged), those of
+      M(pgops.rollback.teardown_plan).
+  returned: failure
+  type: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
+from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **PLAN_ARGUMENTS,
+    "confirm": {"type": "str", "required": True},
+    "batch": {"type": "dict", "required": True},
+    "host": {"type": "str", "required": True},
+    "artifacts_dir": {"type": "path", "required": True},
+    "run_id": {"type": "str", "required": True},
+    "planned_rows": {"type": "int"},
+    "max_row_growth": {"type": "int", "default": 10},
+}
+
+
+def teardown(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
+    options = module.params
+    order = Order(
+        plan_request(options),
+        batch={str(host): str(token) for host, token in options["batch"].items()},
+        **{name: options[name] for name in (
+            "host", "confirm", "artifacts_dir", "run_id", "planned_rows", "max_row_growth",
+        )},
+    )  # fmt: skip
+    return tear_down(connections.first, server, order, module.check_mode)
+
+
+def main() -> None:
+    run_database_module(ARGUMENTS, teardown)
+
+
+if __name__ == "__main__":
+    main()

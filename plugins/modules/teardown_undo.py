@@ -1,0 +1,114 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: teardown_undo
+short_description: Bring back what a teardown took
+version_added: 0.1.0
+description:
+  - Verifies the bundle, finds the objects by their recorded OIDs, moves them out of quarantine to where they were and
+    into their publications, and proves before the commit that their entries in the catalogs are what they were.
+  - It destroys nothing and asks for no token. Whatever is in its way is named, and then nothing is done.
+author:
+  - The pgops.rollback authors (@pgops)
+extends_documentation_fragment:
+  - pgops.rollback.connection
+  - pgops.rollback.attributes
+options:
+  host:
+    description: Name of the database in the inventory.
+    type: str
+    required: true
+  artifacts_dir:
+    description: Absolute path of the directory for what all hosts leave behind.
+    type: path
+    required: true
+  bundle:
+    description: Directory of the bundle. By default the newest of the host whose teardown was committed.
+    type: path
+  lock_timeout:
+    description: How long one attempt waits for all its locks, with C(ms) or C(s), below C(deadlock_timeout).
+    type: str
+    default: 500ms
+seealso:
+  - module: pgops.rollback.teardown
+"""
+
+EXAMPLES = r"""
+- name: Bring the newest teardown back
+  pgops.rollback.teardown_undo:
+    login_db: app
+    host: db1
+    artifacts_dir: /var/lib/rollback
+"""
+
+RETURN = r"""
+status:
+  description: V(changed), or V(ok) when it was undone already.
+  returned: success
+  type: str
+bundle:
+  description: Directory of the bundle.
+  returned: success
+  type: str
+objects:
+  description: How many objects are back.
+  returned: success
+  type: int
+attempts:
+  description: How many it took.
+  returned: when something was done
+  type: int
+notes:
+  description: What is not as it was and need not be, in sentences.
+  returned: success
+  type: list
+  elements: str
+code:
+  description:
+    - Stable code of the error. V(bundle_none), V(bundle_missing), V(bundle_incomplete), V(bundle_damaged),
+      V(bundle_unknown), V(bundle_foreign), V(bundle_uncommitted), V(bundle_gone), V(undo_conflict), V(undo_refused),
+      V(lock_timeout), V(lock_timeout_invalid), V(statement_timeout), V(catalog_changed), V(artifacts_dir_relative),
+      V(unsafe_name), V(standby), V(connection_failed), V(connection_string), V(psycopg2_missing),
+      V(version_unsupported), V(database_error), V(defect).
+  returned: failure
+  type: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, require_primary
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
+from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import undo
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "host": {"type": "str", "required": True},
+    "artifacts_dir": {"type": "path", "required": True},
+    "bundle": {"type": "path"},
+    "lock_timeout": {"type": "str", "default": "500ms"},
+}
+
+
+def teardown_undo(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
+    require_primary(server)
+    options = module.params
+    return undo(
+        connections.first, server, options["artifacts_dir"], options["host"], options["bundle"],
+        options["lock_timeout"], module.check_mode,
+    )  # fmt: skip
+
+
+def main() -> None:
+    run_database_module(ARGUMENTS, teardown_undo)
+
+
+if __name__ == "__main__":
+    main()
