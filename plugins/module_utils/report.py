@@ -26,7 +26,8 @@ BAD_VERDICTS = ("degraded", "refused", "failed")
 
 #: Error codes that mean: not done on purpose, since it would not have been safe.
 REFUSALS = frozenset(
-    {"standby", "version_unsupported", "lock_timeout", "pooler", "row_security", "privilege_missing", "dump_exists"}
+    {"standby", "version_unsupported", "lock_timeout", "pooler", "row_security", "privilege_missing", "dump_exists",
+     "confirmation_invalid", "confirmation_foreign", "confirmation_stale"}
 )
 
 #: What only a module that failed returns; a role's ``failed_when`` takes the word ``failed`` away, but not these.

@@ -68,7 +68,6 @@ def test_other_tags_are_refused(asked: list[str], skipped: list[str], message: s
         (["--tags", "sequnce"], 'did you mean "sequence"?'),
         (["--tags", "sequnce", "--limit", "db1"], 'did you mean "sequence"?'),
         (["--tags", "never"], 'has no tag "never"'),
-        (["--tags", "teardown"], "is not built in pgops.rollback"),
         (["--tags", "rehearse"], "is not built in pgops.rollback"),
         (["--skip-tags", "always"], 'has no tag "always" for --skip-tags'),
         (["-e", "rollback_hosts=nosuch"], 'The host pattern "nosuch" selects no host; nothing was done.'),
