@@ -6,18 +6,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import select
 import subprocess
-import termios
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _PATIENCE = 60.0
+
+#: Whoever reads passwords and tokens asks whether the terminal is really its own.
+_TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+)
 
 
 class Terminal:
@@ -35,8 +39,15 @@ class Terminal:
             if time.monotonic() > deadline or not self._read():
                 raise AssertionError(f"{text!r} was not shown: {self.shown}")
 
-    def type(self, line: str) -> None:
-        os.write(self._master, f"{line}\r".encode())
+    def answer(self, line: str, then: str) -> None:
+        """Type a line until the program goes on with some text: a prompt forgets what comes too soon."""
+        deadline = time.monotonic() + _PATIENCE
+        while then not in self.shown:
+            os.write(self._master, f"{line}\r".encode())
+            while self._read(1.0) and then not in self.shown:
+                pass
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{then!r} was not shown: {self.shown}")
 
     def finish(self) -> int:
         """Read to the end; the exit code."""
@@ -44,9 +55,9 @@ class Terminal:
             pass
         return self.process.wait(_PATIENCE)
 
-    def _read(self) -> bool:
-        """Whether there may be more."""
-        ready, _writable, _exceptional = select.select([self._master], [], [], _PATIENCE)
+    def _read(self, seconds: float = _PATIENCE) -> bool:
+        """Whether something came; False at the end, too."""
+        ready, _writable, _exceptional = select.select([self._master], [], [], seconds)
         if not ready:
             return False
         try:
@@ -62,12 +73,9 @@ def at_a_terminal(command: list[str], directory: Path, environment: dict[str, st
     """The program, ended when it has not ended by itself."""
     master, slave = pty.openpty()
 
-    def own_terminal() -> None:
-        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-
     with subprocess.Popen(
-        command, cwd=directory, env=environment, stdin=slave, stdout=slave, stderr=slave,
-        start_new_session=True, preexec_fn=own_terminal,
+        [sys.executable, "-c", _TAKE_TERMINAL, *command], cwd=directory, env=environment, stdin=slave, stdout=slave,
+        stderr=slave, start_new_session=True,
     ) as process:  # fmt: skip
         os.close(slave)
         try:

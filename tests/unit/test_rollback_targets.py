@@ -12,7 +12,11 @@ import pytest
 import yaml
 from ansible.errors import AnsibleLookupError
 
-from ansible_collections.pgops.rollback.plugins.lookup.rollback_targets import RELEASE, require_known_tags
+from ansible_collections.pgops.rollback.plugins.lookup.rollback_targets import (
+    RELEASE,
+    require_known_tags,
+    require_run_of_its_own,
+)
 from tests.support.playbook import ROOT, inventory, rollback
 
 BUILT = ["sequence", "report"]
@@ -60,6 +64,15 @@ def test_other_tags_are_refused(asked: list[str], skipped: list[str], message: s
         require_known_tags(asked, skipped, BUILT, PLANNED)
     assert message in str(error.value)
     assert "othing was done" in str(error.value) or "nothing to do" in str(error.value)
+
+
+def test_a_run_of_its_own() -> None:
+    require_run_of_its_own(["all"], None, [])
+    require_run_of_its_own(["teardown", "report"], "teardown", ["sequence"])
+    with pytest.raises(AnsibleLookupError, match="Run advise, sequence before it or after it"):
+        require_run_of_its_own(["sequence", "teardown", "advise"], "teardown", ["advise", "sequence"])
+    with pytest.raises(AnsibleLookupError, match=r"nothing was done: rollback\.yml --tags teardown"):
+        require_run_of_its_own(["all"], "teardown", [])
 
 
 @pytest.mark.parametrize(
