@@ -106,6 +106,7 @@ def test_without_a_terminal_nothing_is_confirmed(directory: Path) -> None:
     refused(directory, teardown(directory), "confirmation_invalid")
 
 
+@pytest.mark.full
 def test_a_closed_stdin_confirms_nothing(directory: Path) -> None:
     words = command(directory, ROOT / "rollback.yml", "--tags", "teardown")
     done = subprocess.run(
@@ -115,6 +116,7 @@ def test_a_closed_stdin_confirms_nothing(directory: Path) -> None:
     refused(directory, done, "confirmation_invalid")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("confirm", "code"),
     [
@@ -130,6 +132,7 @@ def test_another_token_is_refused(directory: Path, confirm: Any, code: str) -> N
     refused(directory, teardown(directory, confirm=confirm), code)
 
 
+@pytest.mark.full
 def test_a_token_is_stale_when_the_plan_has_changed(kept: TestDatabase, directory: Path, token: str) -> None:
     """Between the plan and the apply, by the user's own task; before them, it is the token of another plan."""
     (directory / "change.yml").write_text(
@@ -154,6 +157,7 @@ def test_no_skipped_tag_leads_past_it(directory: Path, token: str, tag: str) -> 
     assert done.returncode not in (0, 2) or tag == "purge"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("skipped", ["plan", "report", "verify", "plan,report,verify"])
 def test_the_module_refuses_whatever_else_is_skipped(directory: Path, skipped: str) -> None:
     done = teardown(directory, "--skip-tags", skipped, confirm=WRONG)
@@ -212,6 +216,7 @@ def test_its_playbook_does_nothing_without_its_tag(directory: Path, token: str) 
     assert "rollback.yml --tags teardown" in done.stdout + done.stderr
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("confirmed", [False, True])
 def test_check_mode_predicts(directory: Path, token: str, confirmed: bool) -> None:
     done = teardown(directory, "--check", confirm=token if confirmed else None)
@@ -220,15 +225,18 @@ def test_check_mode_predicts(directory: Path, token: str, confirmed: bool) -> No
     assert PROMPT not in done.stdout
 
 
+@pytest.mark.full
 def test_check_mode_tries_the_token(directory: Path) -> None:
     refused(directory, teardown(directory, "--check", confirm=WRONG), "confirmation_foreign")
 
 
+@pytest.mark.full
 def test_a_strategy_of_the_users_does_not_lead_past_it(directory: Path) -> None:
     done = rollback(directory, "--tags", "teardown", ANSIBLE_STRATEGY="free")
     refused(directory, done, "confirmation_invalid")
 
 
+@pytest.mark.full
 def test_a_terminal_that_is_left_alone_waits(directory: Path) -> None:
     """As under ansible-runner, whose idle timeout ends it."""
     words = command(directory, ROOT / "rollback.yml", "--tags", "teardown")
@@ -239,6 +247,7 @@ def test_a_terminal_that_is_left_alone_waits(directory: Path) -> None:
     assert (steps(found)["teardown"], step(directory, "teardown")["message"]) == ("skipped", "Planned, not done yet.")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("typed", [WRONG, "", "yes"])
 def test_anything_else_that_is_typed_is_refused(directory: Path, typed: str) -> None:
     words = command(directory, ROOT / "rollback.yml", "--tags", "teardown")
@@ -249,6 +258,7 @@ def test_anything_else_that_is_typed_is_refused(directory: Path, typed: str) -> 
     assert step(directory, "teardown")["status"] == "refused"
 
 
+@pytest.mark.full
 def test_what_stands_in_the_way_is_not_asked_about(directory: Path, token: str) -> None:
     blocked = ["-e", '{"teardown_allow_unknown_provenance": false}']
     words = command(directory, ROOT / "rollback.yml", "--tags", "teardown", *blocked)
@@ -261,6 +271,7 @@ def test_what_stands_in_the_way_is_not_asked_about(directory: Path, token: str) 
     assert done.returncode == 2, done.stdout
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("hook", ["rollback_before", "rollback_after"])
 def test_a_task_file_that_is_missing_is_found_before_anything_is_done(directory: Path, token: str, hook: str) -> None:
     done = teardown(directory, "-e", f"{hook}=gone.yml", confirm=token)
@@ -289,6 +300,7 @@ def test_two_databases_are_not_confirmed_by_the_token_of_one(
     assert tables(application) == ROWS
 
 
+@pytest.mark.full
 def test_one_that_cannot_be_planned_keeps_the_other_from_it(
     pair: Path, application: TestDatabase, token: str, tmp_path: Path
 ) -> None:
@@ -351,6 +363,7 @@ def test_two_databases_are_confirmed_together_without_a_terminal(cluster: TestCl
             each.drop()
 
 
+@pytest.mark.full
 def test_no_application_is_stopped_for_what_is_refused(directory: Path) -> None:
     (directory / "stop.yml").write_text(
         f"- ansible.builtin.file: {{path: '{directory}/stopped', state: touch, mode: '0600'}}\n", encoding="utf-8"
@@ -359,6 +372,7 @@ def test_no_application_is_stopped_for_what_is_refused(directory: Path) -> None:
     assert not (directory / "stopped").exists()
 
 
+@pytest.mark.full
 def test_the_application_is_started_again_after_a_failure(directory: Path, token: str) -> None:
     (directory / "stop.yml").write_text("- ansible.builtin.fail: {msg: It does not stop.}\n", encoding="utf-8")
     (directory / "start.yml").write_text(
