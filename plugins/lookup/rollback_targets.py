@@ -82,7 +82,9 @@ class LookupModule(LookupBase):
         variables = variables or {}
         self.set_options(var_options=variables, direct=kwargs)
         asked = variables.get("ansible_run_tags") or ["all"]
-        require_run_of_its_own(asked, self.get_option("needed"), self.get_option("apart"))
+        only_looked_at = any(context.CLIARGS.get(option) for option in ("syntax", "listhosts", "listtasks"))
+        if not only_looked_at:
+            require_run_of_its_own(asked, self.get_option("needed"), self.get_option("apart"))
         require_known_tags(
             asked=asked,
             skipped=variables.get("ansible_skip_tags") or [],
@@ -94,7 +96,7 @@ class LookupModule(LookupBase):
                 "--start-at-task finds no task of this playbook, so nothing was done."
                 f" Choose the step with --tags instead: {', '.join(self.get_option('tags'))}."
             )
-        if not any(context.CLIARGS.get(option) for option in ("syntax", "listhosts", "listtasks")):
+        if not only_looked_at:
             self._require_hosts(terms, variables)
         return terms
 
@@ -125,7 +127,7 @@ def require_run_of_its_own(asked: Iterable[str], needed: str | None, apart: list
         return
     if needed not in asked:
         raise AnsibleLookupError(
-            f'This is done by its tag alone, and nothing was done: rollback.yml --tags {needed}.'
+            f"This is done by its tag alone, and nothing was done: rollback.yml --tags {needed}."
         )
     others = [tag for tag in apart if tag in asked]
     if others:

@@ -364,6 +364,33 @@ def test_two_databases_are_confirmed_together_without_a_terminal(cluster: TestCl
 
 
 @pytest.mark.full
+def test_what_was_torn_down_comes_back(application: TestDatabase, tmp_path: Path) -> None:
+    """With nothing typed, between what the user does before and after it."""
+    for task in ("before", "after"):
+        (tmp_path / f"{task}.yml").write_text(
+            f"- ansible.builtin.file: {{path: '{tmp_path}/{task}', state: touch, mode: '0600'}}\n", encoding="utf-8"
+        )
+    inventory(tmp_path, {"db1": {**rollback_variables(application.login()), **VARIABLES}})
+    assert rollback(tmp_path, "--tags", "plan").returncode == 0
+    teardown(tmp_path, confirm=plan_token(tmp_path, "db1"))
+    assert tables(application) == {}
+    hooks = ["-e", "rollback_before=before.yml", "-e", "rollback_after=after.yml"]
+    done = rollback(tmp_path, *hooks, playbook=ROOT / "playbooks/undo.yml")
+    assert steps(report(tmp_path, "db1")) == {"preflight": "ok", "undo": "changed", "verify": "ok"}, done.stdout
+    assert "What was torn down is back as it was." in done.stdout
+    assert (tmp_path / "before").exists()
+    assert (tmp_path / "after").exists()
+    assert tables(application) == ROWS
+
+
+@pytest.mark.full
+def test_a_missing_task_file_keeps_from_an_undo(directory: Path) -> None:
+    done = rollback(directory, "-e", "rollback_after=gone.yml", playbook=ROOT / "playbooks/undo.yml")
+    assert done.returncode == 2
+    assert "rollback_after: " in step(directory, "undo")["message"]
+
+
+@pytest.mark.full
 def test_no_application_is_stopped_for_what_is_refused(directory: Path) -> None:
     (directory / "stop.yml").write_text(
         f"- ansible.builtin.file: {{path: '{directory}/stopped', state: touch, mode: '0600'}}\n", encoding="utf-8"
