@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
 
+from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import batch_token
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import run_directory, write_report
 from ansible_collections.pgops.rollback.plugins.module_utils.report_run import (
@@ -25,13 +29,19 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_run import (
 
 display = Display()
 
+_NOT_AGAIN = ("rollback_login_password", "rollback_confirm", "rollback_run_id", "rollback_bundle")
+
 
 class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
         self._task.args.setdefault("operator", _operator())
+        if "teardown_plan_result" in variables:
+            self._task.args.setdefault("invocation", _invocation(variables, load_extra_vars(self._loader)))
+            self._task.args.setdefault("batch_token", _batch_token(variables))
         _validation, params = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        params["results"] = _resolved(params["results"], task_vars or {})
+        params["results"] = _resolved(params["results"], variables)
         if self._connection.transport == "local":
             # This process is on the host, so the module's third of a second can be saved.
             result.update(write_or_show(params, self._task.check_mode))
@@ -50,6 +60,30 @@ class ActionModule(ActionBase):
 def _resolved(results: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
     """Take the results that are given by name as they were registered: to template 10,000 sequences takes 20 s."""
     return {step: variables.get(given) if isinstance(given, str) else given for step, given in results.items()}
+
+
+def _invocation(variables: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """:param given: with -e; what has to do with a teardown is to be given again, but no secret."""
+    inventories = [str(each) for each in variables.get("ansible_inventory_sources") or []]
+    configured = constants.config.get_config_value("DEFAULT_HOST_LIST")
+    return {
+        "inventories": [] if inventories == configured else inventories,
+        "limit": variables.get("ansible_limit") or "",
+        "by_file": (Path(os.environ.get("PWD", ".")) / "rollback.yml").is_file(),
+        "variables": {
+            name: value
+            for name, value in given.items()
+            if name.startswith(("rollback_", "teardown_")) and name not in _NOT_AGAIN
+        },
+    }
+
+
+def _batch_token(variables: dict[str, Any]) -> str | None:
+    """None unless all hosts of the play have a plan."""
+    hosts = variables["ansible_play_hosts_all"]
+    plans = {host: variables["hostvars"][host].get("teardown_plan_result") or {} for host in hosts}
+    tokens = {str(host): str(plan.get("token") or "") for host, plan in plans.items()}
+    return batch_token(tokens) if all(tokens.values()) else None
 
 
 def _bring_here(params: dict[str, Any], result: dict[str, Any]) -> None:

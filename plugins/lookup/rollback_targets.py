@@ -31,6 +31,14 @@ options:
     type: list
     elements: str
     default: []
+  apart:
+    description: Tags of steps that are not done in the same run.
+    type: list
+    elements: str
+    default: []
+  needed:
+    description: The tag without which the play does nothing, so that leaving it out is an error.
+    type: str
 notes:
   - V(all) is accepted as the only tag, since it is what Ansible runs when none is given. The other special words
     (V(always), V(never), V(tagged), V(untagged)) are refused, because they walk around the play's own rules.
@@ -73,8 +81,12 @@ class LookupModule(LookupBase):
             return terms
         variables = variables or {}
         self.set_options(var_options=variables, direct=kwargs)
+        asked = variables.get("ansible_run_tags") or ["all"]
+        only_looked_at = any(context.CLIARGS.get(option) for option in ("syntax", "listhosts", "listtasks"))
+        if not only_looked_at:
+            require_run_of_its_own(asked, self.get_option("needed"), self.get_option("apart"))
         require_known_tags(
-            asked=variables.get("ansible_run_tags") or ["all"],
+            asked=asked,
             skipped=variables.get("ansible_skip_tags") or [],
             built=self.get_option("tags"),
             planned=self.get_option("planned"),
@@ -84,7 +96,7 @@ class LookupModule(LookupBase):
                 "--start-at-task finds no task of this playbook, so nothing was done."
                 f" Choose the step with --tags instead: {', '.join(self.get_option('tags'))}."
             )
-        if not any(context.CLIARGS.get(option) for option in ("syntax", "listhosts", "listtasks")):
+        if not only_looked_at:
             self._require_hosts(terms, variables)
         return terms
 
@@ -103,6 +115,26 @@ class LookupModule(LookupBase):
             raise AnsibleLookupError(f"The host selection cannot be read: {error}. Nothing was done.") from None
         if not selected:
             raise AnsibleLookupError(_no_hosts(terms, limit, groups))
+
+
+def require_run_of_its_own(asked: Iterable[str], needed: str | None, apart: list[str]) -> None:
+    """Refuse a step beside others, and its playbook without its tag.
+
+    :param needed: the step's tag; None where there is no such step.
+    :raises AnsibleLookupError: one sentence, and the remedy.
+    """
+    if needed is None:
+        return
+    if needed not in asked:
+        raise AnsibleLookupError(
+            f"This is done by its tag alone, and nothing was done: rollback.yml --tags {needed}."
+        )
+    others = [tag for tag in apart if tag in asked]
+    if others:
+        raise AnsibleLookupError(
+            f'The step of the tag "{needed}" is a run of its own, and nothing was done.'
+            f" Run {', '.join(others)} before it or after it."
+        )
 
 
 def require_known_tags(

@@ -6,13 +6,11 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.command_line import Invocation, command_line
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.rollback_advice import (
     APPLICATION,
@@ -41,11 +39,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.wording import list
 
 #: How many tables, objects or checks one line names.
 _SHOWN = 20
-
-#: What ``-e name=value`` takes as it is; anything else is given as JSON.
-_PLAIN_VALUE = re.compile(r"[\w./:@%+-]+\Z")
-
-_FILES = {"rollback": "rollback.yml", "verify_backup": "playbooks/verify_backup.yml"}
 
 _HEADLINES = {
     FIX_FORWARD: "Fix forward, do not roll back.",
@@ -120,15 +113,8 @@ def _with_manifest(evidence: Evidence) -> dict[str, str]:
 
 
 def _command(evidence: Evidence, playbook: str, *arguments: str, **variables: str) -> str:
-    words = ["ansible-playbook"]
-    for inventory in evidence.inventories:
-        words += ["-i", inventory]
-    words += [_FILES[playbook] if evidence.by_file else f"pgops.rollback.{playbook}", *arguments]
-    words += ["--limit", evidence.host] if evidence.host else []
-    for name, value in {**evidence.variables, **variables}.items():
-        plain = _PLAIN_VALUE.match(value)
-        words += ["-e", f"{name}={value}" if plain else json.dumps({name: value}, ensure_ascii=False)]
-    return shlex.join(words)
+    run = Invocation(evidence.inventories, evidence.host or "", evidence.by_file, evidence.variables)
+    return command_line(run, playbook, *arguments, **variables)
 
 
 def _option(name: str, loses: str, rows_lost: int | None, blocked_by: str, command: str) -> Option:

@@ -162,39 +162,6 @@ def _period(started: str, finished: str) -> str:
     return f"{day} {start} to {end if last_day == day else f'{last_day} {end}'} UTC"
 
 
-def next_command(report: dict[str, Any]) -> str:
-    """The command that the advice names, for a shell; empty when it names none."""
-    advice: dict[str, Any] = next((step["details"] for step in report["steps"] if step["name"] == "advise"), {})
-    return plain(advice.get("next_command") or "")
-
-
-def next_step(report: dict[str, Any]) -> str:
-    """A sentence; with a next_command() it introduces that."""
-
-    def names(status: str) -> str:
-        return ", ".join(step["name"] for step in report["steps"] if step["status"] == status)
-
-    if next_command(report):
-        return "Run:"
-    failed_rung = any(step["status"] == "failed" and "proved" in step["details"] for step in report["steps"])
-    unproven = "There is no proven backup to roll back to. " if failed_rung else ""
-    or_new = ", or make a new backup" if failed_rung else ""
-    changed = "Try the inserts that failed. report.md and report.json say how to put the state before back."
-    if any(step["name"] == "dump" for step in report["steps"]):
-        changed = "Prove that it restores: verify_backup.yml with backup_verification_source=pg_dump and its path."
-    by_verdict = {
-        "failed": f"{unproven}Do what is said above of {names('failed')}{or_new}, then run the same command again"
-        + ("." if unproven or report["check_mode"] else "; what is already done stays done and is not repeated."),
-        "refused": "Nothing was done by the refused step. Remove the reason it names, then run the same command again.",
-        "degraded": "Look at the degraded step: it was done, but not everything is as it should be.",
-        "incomplete": f"Not everything was checked: {names('skipped')} did not run.",
-        "changed": "Run the same command without --check to do this." if report["check_mode"] else changed,
-    }
-    planned = any((step["details"].get("plan") or {}).get("objects") for step in report["steps"])
-    only_planned = "Read the plan. Nothing was done, and this release cannot carry it out yet."
-    return by_verdict.get(report["verdict"], only_planned if planned else "Nothing to do.")
-
-
 def notable_sequences(report: dict[str, Any]) -> list[dict[str, Any]]:
     rows = [row for step in report["steps"] for row in step["details"].get("sequences") or []]
     rows = [row for row in rows if row.get("action", "none") != "none" or row.get("state") not in _QUIET_STATES]

@@ -21,8 +21,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     evidence_of,
     heading,
     history_rows,
-    next_command,
-    next_step,
     notable_sequences,
     objects_of,
     option_rows,
@@ -33,8 +31,9 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     timeline,
     undo_statements,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.report_next import next_command, next_step
 from ansible_collections.pgops.rollback.plugins.module_utils.report_picture import picture_of, svg
-from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import plan_of, plan_tables
+from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import plan_of, step_tables
 
 #: Nothing is fetched and nothing runs, even if something that was not escaped got in.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -128,12 +127,12 @@ def _step(step: dict[str, Any]) -> list[str]:
     lines = [f"<p>{_text(step['message'])}</p>"] if step["message"] else []
     found = checked(step)
     lines += _checked(found) if found else _sequences(step["details"])
-    return lines + _advice(step) + _plan(plan_of(step))
+    return lines + _advice(step) + _plan(step)
 
 
-def _plan(plan: dict[str, Any]) -> list[str]:
-    lines: list[str] = []
-    for table in plan_tables(plan):
+def _plan(step: dict[str, Any]) -> list[str]:
+    plan, lines = plan_of(step), []
+    for table in step_tables(step):
         lines += [f"<h3>{_text(table.title)}</h3>", *_table(table.headings, table.rows)]
     if plan.get("objects"):
         picture = picture_of(plan)

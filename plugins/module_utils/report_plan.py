@@ -47,6 +47,25 @@ def plan_tables(plan: dict[str, Any]) -> list[PlanTable]:
     return [table for table in found if table.rows]
 
 
+def step_tables(step: dict[str, Any]) -> list[PlanTable]:
+    """What a plan has, and what a teardown has left behind."""
+    broken = [_broken(each) for each in step["details"].get("broken") or []]
+    after = [PlanTable("What is broken now", ("what", "why", "what to do"), broken)] if broken else []
+    return after + plan_tables(plan_of(step))
+
+
+def broken_lines(step: dict[str, Any]) -> list[str]:
+    """The same of the teardown for the terminal."""
+    broken = map(_broken, step["details"].get("broken") or [])
+    return [f"broken: {what}. {why} {remedy}" for what, why, remedy in broken]
+
+
+def plan_is_news(report: dict[str, Any]) -> bool:
+    """Whether a terminal has not shown the plan yet: before it is carried out, somebody has been shown it."""
+    status = {step["name"]: step["status"] for step in report["steps"]}
+    return status.get("teardown", "skipped") == "skipped" or status.get("plan") == "refused"
+
+
 def plan_lines(plan: dict[str, Any]) -> list[str]:
     """The same for the terminal, a sentence each; the step's message has the numbers and the token."""
     lines = [f"blocked: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("blockers", []))]
@@ -69,6 +88,10 @@ def _dependent(each: dict[str, Any]) -> tuple[str, str, str]:
     line = f" (line {each['line']})" if each["line"] else ""
     what = plain(f"{each['kind']} {each['name']}")
     return EFFECTS[each["effect"]], what, plain(f"{each['detail']}{line}{more}")
+
+
+def _broken(each: dict[str, Any]) -> tuple[str, str, str]:
+    return plain(each["what"]), plain(each["why"]), plain(each["remedy"])
 
 
 def _obstacle(each: dict[str, Any]) -> tuple[str, str, str]:

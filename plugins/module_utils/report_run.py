@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.command_line import Invocation
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.report import BAD_VERDICTS, Run, build_report
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import (
@@ -20,6 +21,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_files import
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.report_html import html
 from ansible_collections.pgops.rollback.plugins.module_utils.report_junit import junit
+from ansible_collections.pgops.rollback.plugins.module_utils.report_next import name_next_command
 from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import plan_of
 from ansible_collections.pgops.rollback.plugins.module_utils.report_text import markdown, summary
 
@@ -31,6 +33,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "run_id": {"type": "str"},
     "started": {"type": "str"},
     "operator": {"type": "str", "default": "unknown"},
+    "invocation": {"type": "dict", "options": {
+        "inventories": {"type": "list", "elements": "str", "default": []},
+        "limit": {"type": "str", "default": ""},
+        "by_file": {"type": "bool", "default": False},
+        "variables": {"type": "dict", "default": {}},
+    }},
+    "batch_token": {"type": "str"},
 }
 
 FILES = ("report.json", "report.md", "report.html", "junit.xml")
@@ -61,6 +70,11 @@ def _write_new(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         check_mode=check_mode,
     )
     report = build_report(run, params["results"])
+    for step in report["steps"]:
+        if plan_of(step) and params["batch_token"]:
+            step["details"]["batch_token"] = params["batch_token"]
+    if params["invocation"]:
+        name_next_command(report, Invocation(**params["invocation"]))
     as_json = json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n"
     texts = (as_json, markdown(report), html(report), junit(report))
     files = dict(zip(FILES, texts, strict=True))

@@ -22,8 +22,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     evidence_of,
     heading,
     history_rows,
-    next_command,
-    next_step,
     notable_sequences,
     objects_of,
     option_rows,
@@ -34,8 +32,15 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
     timeline,
     undo_statements,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.report_next import next_command, next_step
 from ansible_collections.pgops.rollback.plugins.module_utils.report_picture import mermaid, picture_of
-from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import plan_lines, plan_of, plan_tables
+from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import (
+    broken_lines,
+    plan_is_news,
+    plan_lines,
+    plan_of,
+    step_tables,
+)
 
 TERMINAL_COLUMNS = 80
 TERMINAL_ROWS = 20
@@ -65,7 +70,7 @@ def markdown(report: dict[str, Any]) -> str:
     ]
     for step in report["steps"]:
         lines += _sequences_markdown(step["details"]) + _checked_markdown(step) + _advice_markdown(step)
-        lines += _plan_markdown(plan_of(step))
+        lines += _plan_markdown(step)
     history = history_rows(report)
     if history:
         lines += ["## The last runs", "", *_markdown_table(HISTORY_HEADINGS, history, numbers=3), ""]
@@ -93,7 +98,7 @@ def summary(report: dict[str, Any], path: str | None) -> str:
         start = f"  {plain(step['name']):{width}}  {step['status']:8}  "
         lines += _wrapped(step["message"], start)
         lines += _checked_lines(step, " " * len(start))
-        said = plan_lines(plan_of(step))
+        said = (plan_lines(plan_of(step)) if plan_is_news(report) else []) + broken_lines(step)
         for text in said[:TERMINAL_PLAN]:
             lines += _wrapped(text, f"{' ' * len(start)}- ")
         if len(said) > TERMINAL_PLAN:
@@ -183,9 +188,9 @@ def _checked_markdown(step: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _plan_markdown(plan: dict[str, Any]) -> list[str]:
-    lines: list[str] = []
-    for table in plan_tables(plan):
+def _plan_markdown(step: dict[str, Any]) -> list[str]:
+    plan, lines = plan_of(step), []
+    for table in step_tables(step):
         lines += [f"## {table.title}", "", *_markdown_table(table.headings, table.rows, table.numbers), ""]
     if plan.get("objects"):
         picture = picture_of(plan)

@@ -54,6 +54,30 @@ options:
     description: Who runs it. The action plugin fills it in.
     type: str
     default: unknown
+  invocation:
+    description: How the run was started, for the command to run next. The action plugin fills it in.
+    type: dict
+    suboptions:
+      inventories:
+        description: The inventories that were given.
+        type: list
+        elements: str
+        default: []
+      limit:
+        description: The host pattern that was given.
+        type: str
+        default: ''
+      by_file:
+        description: Whether the working directory is a checkout's root.
+        type: bool
+        default: false
+      variables:
+        description: The variables to give again.
+        type: dict
+        default: {}
+  batch_token:
+    description: What confirms the plans of all hosts of the play. The action plugin fills it in.
+    type: str
 attributes:
   check_mode:
     description: Writes the report in check mode too, since it is evidence of the prediction.

@@ -35,22 +35,31 @@ def rollback(
     directory: Path, *arguments: str, playbook: Path = ROOT / "rollback.yml", **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the playbook in a directory that holds inventory.yml; reports go to artifacts/ there."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PG"))}
     return subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), playbook, "-i", directory / "inventory.yml", *arguments],
+        command(directory, playbook, *arguments),
         cwd=directory,
-        env={
-            **inherited,
-            "PWD": str(directory),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
-            **environment,
-        },
+        env={**surroundings(directory), **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def command(directory: Path, playbook: Path, *arguments: str) -> list[str]:
+    program = Path(sys.executable).with_name("ansible-playbook")
+    return list(map(str, (program, playbook, "-i", directory / "inventory.yml", *arguments)))
+
+
+def surroundings(directory: Path) -> dict[str, str]:
+    """The environment of a run in the directory, with nothing of this process's that would change it."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PG"))}
+    return {
+        **inherited,
+        "PWD": str(directory),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+    }
 
 
 def report(directory: Path, host: str) -> dict[str, Any]:

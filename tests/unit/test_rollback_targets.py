@@ -12,7 +12,11 @@ import pytest
 import yaml
 from ansible.errors import AnsibleLookupError
 
-from ansible_collections.pgops.rollback.plugins.lookup.rollback_targets import RELEASE, require_known_tags
+from ansible_collections.pgops.rollback.plugins.lookup.rollback_targets import (
+    RELEASE,
+    require_known_tags,
+    require_run_of_its_own,
+)
 from tests.support.playbook import ROOT, inventory, rollback
 
 BUILT = ["sequence", "report"]
@@ -62,13 +66,21 @@ def test_other_tags_are_refused(asked: list[str], skipped: list[str], message: s
     assert "othing was done" in str(error.value) or "nothing to do" in str(error.value)
 
 
+def test_a_run_of_its_own() -> None:
+    require_run_of_its_own(["all"], None, [])
+    require_run_of_its_own(["teardown", "report"], "teardown", ["sequence"])
+    with pytest.raises(AnsibleLookupError, match="Run advise, sequence before it or after it"):
+        require_run_of_its_own(["sequence", "teardown", "advise"], "teardown", ["advise", "sequence"])
+    with pytest.raises(AnsibleLookupError, match=r"nothing was done: rollback\.yml --tags teardown"):
+        require_run_of_its_own(["all"], "teardown", [])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--tags", "sequnce"], 'did you mean "sequence"?'),
         (["--tags", "sequnce", "--limit", "db1"], 'did you mean "sequence"?'),
         (["--tags", "never"], 'has no tag "never"'),
-        (["--tags", "teardown"], "is not built in pgops.rollback"),
         (["--tags", "rehearse"], "is not built in pgops.rollback"),
         (["--skip-tags", "always"], 'has no tag "always" for --skip-tags'),
         (["-e", "rollback_hosts=nosuch"], 'The host pattern "nosuch" selects no host; nothing was done.'),
@@ -95,7 +107,8 @@ def test_an_inventory_without_groups_is_named(directory: Path) -> None:
     assert "The inventory has no group: check -i, --limit and rollback_hosts." in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("name", ["rollback.yml", "playbooks/teardown.yml", "playbooks/undo.yml"])
 @pytest.mark.parametrize("option", ["--syntax-check", "--list-hosts", "--list-tasks", "--list-tags"])
-def test_looking_at_the_playbook_needs_no_host(directory: Path, option: str) -> None:
+def test_looking_at_the_playbook_needs_no_host(directory: Path, option: str, name: str) -> None:
     (directory / "inventory.yml").write_text("{}", encoding="utf-8")
-    assert rollback(directory, option).returncode == 0
+    assert rollback(directory, option, playbook=ROOT / name).returncode == 0

@@ -1,0 +1,43 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: teardown_question
+author: The pgops.rollback authors (@pgops)
+version_added: 0.1.0
+short_description: What somebody is shown who is to confirm teardowns
+description:
+  - For each database how much goes, what is lost or breaks on objects that survive, and what stands in the way; last,
+    the token to type.
+  - Names come from databases, so control characters in them are replaced.
+options:
+  _input:
+    description: The plan of each database, as M(pgops.rollback.teardown_plan) returns it, by the host's name.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Ask
+  ansible.builtin.pause:
+    prompt: "{{ {inventory_hostname: teardown_plan_result.plan} | pgops.rollback.teardown_question }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Several lines of text.
+  type: str
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.report_question import question
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"teardown_question": question}

@@ -1,0 +1,115 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What to do after a run: one sentence, and where there is one the command to copy. Pure functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.command_line import Invocation, command_line
+from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain
+
+
+def name_next_command(report: dict[str, Any], invocation: Invocation) -> None:
+    """Put the command that follows a plan, or a teardown, into the details of that step."""
+    torn_down, planned = _torn_down(report), _planned(report)
+    if torn_down:
+        given = {"rollback_bundle": torn_down["bundle"]} if torn_down.get("bundle") else {}
+        torn_down["next_command"] = command_line(invocation.at(report["host"]), "undo", **given)
+    elif planned:
+        planned["next_command"] = command_line(invocation, "rollback", "--tags", "teardown")
+
+
+def next_command(report: dict[str, Any]) -> str:
+    """The command that a step of the run names, for a shell; empty when none does."""
+    named = (step["details"].get("next_command") for step in report["steps"])
+    return plain(next(filter(None, named), ""))
+
+
+def next_step(report: dict[str, Any]) -> str:
+    """A sentence; with a next_command() it introduces that."""
+    torn_down, planned = _torn_down(report), _planned(report)
+    command = next_command(report)
+    if torn_down:
+        return _after_teardown(report, torn_down) + (" To have it all back, run:" if command else "")
+    if planned:
+        read = "Read the plan. Nothing was done."
+        how = f" To carry it out, run this, which asks for the token (unattended, add {_confirming(planned)}):"
+        return read + (how if command else "")
+    return "Run:" if command else _by_verdict(report)
+
+
+def _by_verdict(report: dict[str, Any]) -> str:
+    def names(status: str) -> str:
+        return ", ".join(step["name"] for step in report["steps"] if step["status"] == status)
+
+    failed_rung = any(step["status"] == "failed" and "proved" in step["details"] for step in report["steps"])
+    unproven = "There is no proven backup to roll back to. " if failed_rung else ""
+    or_new = ", or make a new backup" if failed_rung else ""
+    changed = "Try the inserts that failed. report.md and report.json say how to put the state before back."
+    if _details(report, "dump") is not None:
+        changed = "Prove that it restores: verify_backup.yml with backup_verification_source=pg_dump and its path."
+    if _details(report, "undo") is not None:
+        changed = "What was torn down is back as it was. Deploy the application's release that uses it."
+    by_verdict = {
+        "failed": f"{unproven}Do what is said above of {names('failed')}{or_new}, then run the same command again"
+        + ("." if unproven or report["check_mode"] else "; what is already done stays done and is not repeated."),
+        "refused": "Nothing was done by the refused step. Remove the reason it names, then run the same command again.",
+        "degraded": "Look at the degraded step: it was done, but not everything is as it should be.",
+        "incomplete": f"Not everything was checked: {names('skipped')} did not run.",
+        "changed": "Run the same command without --check to do this." if report["check_mode"] else changed,
+    }
+    return by_verdict.get(report["verdict"], "Nothing to do.")
+
+
+def _details(report: dict[str, Any], name: str, *statuses: str) -> dict[str, Any] | None:
+    """Of the step of that name, if it ended as one of these; None if there is none."""
+    for step in report["steps"]:
+        if step["name"] == name and (not statuses or step["status"] in statuses):
+            details: dict[str, Any] = step["details"]
+            return details
+    return None
+
+
+def _torn_down(report: dict[str, Any]) -> dict[str, Any] | None:
+    return None if report["check_mode"] else _details(report, "teardown", "changed")
+
+
+def _planned(report: dict[str, Any]) -> dict[str, Any] | None:
+    """Of a plan that could be carried out and was not."""
+    found = _details(report, "plan", "ok")
+    if not found or not (found.get("plan") or {}).get("objects"):
+        return None
+    teardown = _details(report, "teardown")
+    refused = _details(report, "teardown", "refused")
+    unconfirmed = refused is not None and str(refused.get("code")).startswith("confirmation_")
+    return found if teardown is None or unconfirmed or _details(report, "teardown", "skipped") is not None else None
+
+
+def _confirming(planned: dict[str, Any]) -> str:
+    token = planned.get("batch_token") or planned["plan"].get("token")
+    return f"-e rollback_confirm={token}"
+
+
+def _after_teardown(report: dict[str, Any], torn_down: dict[str, Any]) -> str:
+    plan = torn_down.get("plan") or (_details(report, "plan") or {}).get("plan") or {}
+    sentences = []
+    broken = len(torn_down.get("broken") or [])
+    if broken:
+        sentences.append(f"Mend what is broken now, {broken} object{'s' if broken > 1 else ''}, as said above.")
+    wrong = [step["name"] for step in report["steps"] if step["status"] in ("failed", "degraded", "refused")]
+    if wrong:
+        sentences.append(f"Look at {', '.join(wrong)}.")
+    bundle = torn_down.get("bundle")
+    if plan.get("mode") == "quarantine":
+        sentences.append("The rows, personal data among them, stay in the database, in quarantine, until a purge.")
+        sentences += [f"What brings them back is in {bundle}."] if bundle else []
+    elif bundle:
+        kept = torn_down.get("bundle_retention")
+        sentences.append(
+            f"The bundle in {bundle} is the only copy, and it holds personal data:"
+            f" {f'keep it for {kept}' if kept else 'no retention is set'}, then delete it."
+        )
+    return " ".join(sentences) or "The teardown is done."

@@ -1,0 +1,58 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What somebody reads at a prompt, at 3 a.m., before typing a token: ten seconds' worth of it. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import batch_token
+from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE, REMAINS
+from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain
+from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import EFFECTS
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
+
+#: Databases that are told in full; of more, each has a line.
+_IN_FULL = 5
+
+
+def question(plans: dict[str, dict[str, Any]]) -> str:
+    """The counts, the survivors, the blockers, and the token that confirms all of it.
+
+    :param plans: of teardown_plan.make_plan(), by the host's name in the inventory.
+    """
+    lines: list[str] = []
+    for host, plan in sorted(plans.items()):
+        lines.append(f"{plain(host)}: {_counts(plan)}")
+        if len(plans) <= _IN_FULL:
+            lines += [f"  {line}" for line in _consequences(plan)]
+    token = batch_token({host: plan["token"] for host, plan in plans.items()})
+    whole = f" of these {len(plans)} databases" if len(plans) > 1 else ""
+    return "\n".join([*lines, f"Type {token} to confirm the teardown{whole}; anything else ends it, with nothing done"])
+
+
+def _counts(plan: dict[str, Any]) -> str:
+    """What goes, by kind, and the rows in it."""
+    kinds = Counter(each["kind"] for each in plan["objects"])
+    if not kinds:
+        return f"nothing to do in {plain(plan['database'])}"
+    rows = plan["rows"]["total"]
+    told = "rows not known" if rows is None else f"{'' if plan['rows']['exact'] else 'about '}{rows:,} rows"
+    number = ", ".join(f"{number} {kind}{'s' if number > 1 else ''}" for kind, number in sorted(kinds.items()))
+    return f"{plan['mode']} in {plain(plan['database'])}: {number}; {told}"
+
+
+def _consequences(plan: dict[str, Any]) -> list[str]:
+    lines = []
+    for effect in (DROPPED, BREAKS, POSSIBLE, REMAINS):
+        names = [_name(each) for each in [*plan["dependents"], *plan["survivors"]] if each["effect"] == effect]
+        if names:
+            lines.append(f"{EFFECTS[effect]} ({len(names)}): {listed(names)}")
+    return lines + [f"blocked: {plain(each['message'])}" for each in plan["blockers"]]
+
+
+def _name(each: dict[str, Any]) -> str:
+    return plain(f"{each['kind']} {each['name']}")
