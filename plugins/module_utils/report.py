@@ -27,7 +27,9 @@ BAD_VERDICTS = ("degraded", "refused", "failed")
 #: Error codes that mean: not done on purpose, since it would not have been safe.
 REFUSALS = frozenset(
     {"standby", "version_unsupported", "lock_timeout", "pooler", "row_security", "privilege_missing", "dump_exists",
-     "confirmation_invalid", "confirmation_foreign", "confirmation_stale"}
+     "confirmation_invalid", "confirmation_foreign", "confirmation_stale", "teardown_blocked",
+     "rows_grown", "mode_not_built", "quarantine_refused", "undo_conflict", "undo_refused", "bundle_foreign",
+     "bundle_uncommitted", "bundle_gone"}
 )
 
 #: What only a module that failed returns; a role's ``failed_when`` takes the word ``failed`` away, but not these.
@@ -71,7 +73,7 @@ def build_report(run: Run, results: dict[str, dict[str, Any] | None]) -> dict[st
     for name, result in results.items():
         stopped = any(step["status"] in ("failed", "refused") for step in steps)
         steps += _steps(name, result or {}, stopped)
-    _without_repetition(steps, results, plan)
+    _without_repetition(steps, plan)
     return {
         "run_id": run.run_id,
         "host": run.host,
@@ -88,17 +90,11 @@ def build_report(run: Run, results: dict[str, dict[str, Any] | None]) -> dict[st
     }
 
 
-def _without_repetition(
-    steps: list[dict[str, Any]], results: dict[str, dict[str, Any] | None], plan: dict[str, Any]
-) -> None:
-    """A teardown returns its plan again, and is asked for a retention that it does not return."""
+def _without_repetition(steps: list[dict[str, Any]], plan: dict[str, Any]) -> None:
+    """A teardown returns its plan again."""
     for step in steps:
-        if step["name"] == "teardown":
-            given = ((results["teardown"] or {}).get("invocation") or {}).get("module_args") or {}
-            if given.get("bundle_retention"):
-                step["details"]["bundle_retention"] = given["bundle_retention"]
-            if plan:
-                step["details"].pop("plan", None)
+        if step["name"] == "teardown" and plan:
+            step["details"].pop("plan", None)
 
 
 def verdict(steps: list[dict[str, Any]]) -> str:

@@ -94,7 +94,6 @@ def _confirming(planned: dict[str, Any]) -> str:
 
 
 def _after_teardown(report: dict[str, Any], torn_down: dict[str, Any]) -> str:
-    plan = torn_down.get("plan") or (_details(report, "plan") or {}).get("plan") or {}
     sentences = []
     broken = len(torn_down.get("broken") or [])
     if broken:
@@ -103,13 +102,6 @@ def _after_teardown(report: dict[str, Any], torn_down: dict[str, Any]) -> str:
     if wrong:
         sentences.append(f"Look at {', '.join(wrong)}.")
     bundle = torn_down.get("bundle")
-    if plan.get("mode") == "quarantine":
-        sentences.append("The rows, personal data among them, stay in the database, in quarantine, until a purge.")
-        sentences += [f"What brings them back is in {bundle}."] if bundle else []
-    elif bundle:
-        kept = torn_down.get("bundle_retention")
-        sentences.append(
-            f"The bundle in {bundle} is the only copy, and it holds personal data:"
-            f" {f'keep it for {kept}' if kept else 'no retention is set'}, then delete it."
-        )
-    return " ".join(sentences) or "The teardown is done."
+    sentences.append("The rows, personal data among them, stay in the database, in quarantine.")
+    sentences += [f"What brings them back is in {bundle}."] if bundle else []
+    return " ".join(sentences)

@@ -103,11 +103,10 @@ def test_the_command_depends_on_what_came_of_it(teardown: dict[str, Any], comman
     assert bool(next_command(made)) == bool(command)
 
 
-def test_after_a_drop_what_is_broken_where_the_bundle_is_and_how_long() -> None:
-    teardown = torn_down(invocation={"module_args": {"bundle_retention": "30d"}})
-    made = after({**planned(), "teardown": teardown})
+def test_after_a_teardown_what_is_broken_and_where_the_bundle_is() -> None:
+    made = after({**planned(), "teardown": torn_down()})
     told = next_step(made)
-    for part in ("Mend what is broken now, 1 object,", "/a/db1/run-1/bundle", "personal data", "keep it for 30d"):
+    for part in ("Mend what is broken now, 1 object,", "/a/db1/run-1/bundle", "personal data"):
         assert part in told
     assert next_command(made).endswith("-e rollback_bundle=/a/db1/run-1/bundle")
     for text in (summary(made, None), markdown(made).replace("\\", ""), html(made)):
