@@ -17,6 +17,9 @@ _PART = re.compile(rf"\s*({_QUOTED}|{_PLAIN})\s*(\.|\Z)")
 # The first parenthesis outside of quotes begins the types.
 _SIGNATURE = re.compile(r"""((?:"(?:[^"]|"")*"|[^"(])*)(\(.*\)\s*)?""", re.DOTALL)
 _NEEDS_NO_QUOTES = re.compile(r"[a-z_][a-z0-9_$]*\Z")
+#: What the schemas begin with that a teardown moves things into: they are out of use, with all that is in them.
+QUARANTINE = "rollback_quarantine_"
+
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 

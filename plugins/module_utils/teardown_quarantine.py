@@ -26,6 +26,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading imp
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.names import QUARANTINE
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_moves import (
     Membership,
@@ -107,7 +108,7 @@ def quarantine_schema(run_id: str, taken: Collection[str]) -> str:
 
     :param taken: from taken_schemas().
     """
-    name = "rollback_quarantine_" + re.sub(r"[^a-z0-9_]", "_", run_id.lower())
+    name = QUARANTINE + re.sub(r"[^a-z0-9_]", "_", run_id.lower())
     # A run's id may be longer, and differ only in what was cut off or replaced.
     if len(name) > _LONGEST or name in taken:
         name = f"{name[: _LONGEST - 9]}_{digest(run_id)[:8]}"

@@ -19,6 +19,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Bas
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS, pg_errors, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.names import QUARANTINE
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_catalog import (
     Sequence,
     SequenceCatalog,
@@ -135,8 +136,11 @@ class Context:
 
     @cached_property
     def assessments(self) -> list[tuple[Sequence, Assessment]]:
-        """Each sequence that belongs to no extension, and how it stands."""
-        found = [each for each in self.sequences.sequences if not each.extension_member]
+        """Each sequence that is in use and belongs to no extension, and how it stands."""
+        found = [
+            each for each in self.sequences.sequences
+            if not each.extension_member and not each.schema.startswith(QUARANTINE)
+        ]  # fmt: skip
         return list(zip(found, read_assessments(self.connections, found), strict=True))
 
     @cached_property
@@ -248,13 +252,14 @@ def why(error: Exception) -> str:
 
 
 def user_objects(catalog: str, oid: str) -> str:
-    """The SQL condition that something is in a user schema and no member of an extension.
+    """The SQL condition that something is in a user schema, not in quarantine, and no member of an extension.
 
     :param catalog: such as ``pg_class``; ``n`` has to be its namespace.
     :param oid: how the query calls its OID.
     """
     return (
-        "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e"
+        f"n.nspname <> 'information_schema' AND n.nspname !~ '^(pg_|{QUARANTINE})'"
+        " AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e"
         f" WHERE e.classid = 'pg_catalog.{catalog}'::regclass AND e.objid = {oid} AND e.deptype = 'e')"
     )
 

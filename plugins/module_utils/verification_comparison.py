@@ -14,6 +14,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Bas
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import Difference, compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_identity import renamings
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot, read_snapshot
+from ansible_collections.pgops.rollback.plugins.module_utils.names import QUARANTINE
 
 #: What a difference is about: who sees which rows; who may do what; what breaks; what nobody notices; what is more.
 ROW_SECURITY, ACCESS, OBJECTS, DETAILS, ADDITIONS = "row_security", "access", "objects", "details", "additions"
@@ -78,7 +79,8 @@ def _sorted(
             found += [(about, alteration.after.label, text) for text in one.texts()]
     later = {(kind, name) for (kind, _before), name in renamed.items()}
     for single in difference.created:
-        if not single.within and single.object.key not in later:
+        in_quarantine = (single.object.schema or single.object.name).startswith(QUARANTINE)
+        if not single.within and single.object.key not in later and not in_quarantine:
             # A policy that is new shows more rows, or fewer.
             found.append((_KINDS.get(single.object.kind, ADDITIONS), single.object.label, "is new"))
     return [each for each in found if each[1] not in explained]

@@ -1,0 +1,210 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The modules teardown and teardown_undo: confirmed, all or nothing, told by the bundle, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import read_snapshot
+from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import batch_token
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import CONTENT, PARTIAL, read_bundle
+from tests.support.database import TestDatabase
+from tests.support.modules import ModuleRun, run_module
+from tests.support.teardown import COACHING, load_application
+
+OTHER = "rb-000000000000"
+
+
+@pytest.fixture
+def application(database: TestDatabase) -> TestDatabase:
+    load_application(database)
+    return database
+
+
+def options(database: TestDatabase, **more: Any) -> dict[str, Any]:
+    return {**database.login(), "manifest": COACHING, "allow_unknown_provenance": True, **more}
+
+
+def token_of(database: TestDatabase) -> str:
+    token: str = run_module("teardown_plan", options(database))["token"]
+    return token
+
+
+def tear_down(
+    database: TestDatabase, artifacts: Path, token: str, run_id: str = "run-1", check: bool = False, **more: Any
+) -> ModuleRun:
+    return run_module("teardown", options(database, **{
+        "confirm": token, "batch": {"db1": token}, "host": "db1", "artifacts_dir": str(artifacts), "run_id": run_id,
+        **more,
+    }), check=check)  # fmt: skip
+
+
+def undo(database: TestDatabase, artifacts: Path, **more: Any) -> ModuleRun:
+    return run_module("teardown_undo", {**database.login(), "host": "db1", "artifacts_dir": str(artifacts), **more})
+
+
+def state(database: TestDatabase) -> tuple[Any, ...]:
+    connection = database.superuser()
+    snapshot = read_snapshot(connection, "exact", checksums=True)
+    connection.close()
+    return snapshot.fingerprint, snapshot.rows, snapshot.checksums, snapshot.sequences
+
+
+def test_there_and_back(application: TestDatabase, tmp_path: Path) -> None:
+    before, token = state(application), token_of(application)
+    # A prediction asks for the token, too, and touches nothing.
+    predicted = tear_down(application, tmp_path, token, check=True)
+    assert (predicted["changed"], "Would move" in predicted["msg"], list(tmp_path.iterdir())) == (True, True, [])
+    assert state(application) == before
+
+    done = tear_down(application, tmp_path, token)
+    assert (done["changed"], done["status"], done["attempts"]) == (True, "changed", 1)
+    assert application.value("SELECT to_regclass('public.sponsor_connections')") is None
+    bundle = Path(done["bundle"])
+    assert (bundle, bundle.stat().st_mode & 0o777) == (tmp_path / "db1/run-1/bundle", 0o700)
+    assert {path.stat().st_mode & 0o777 for path in bundle.iterdir()} == {0o600}
+    assert (read_bundle(bundle).committed, read_bundle(bundle).content["plan"]["token"]) == (True, token)
+    assert application.value(f"SELECT count(*) FROM {done['schema']}.sponsor_chat_messages") == 2500
+
+    # Nothing is left to do; that it was committed is told without the note, which a killed run would lack.
+    (bundle / "committed.json").unlink()
+    again = tear_down(application, tmp_path, token, run_id="run-2")
+    assert (again["changed"], "run-1 was interrupted after it had done it all" in again["msg"]) == (False, True)
+    assert read_bundle(bundle).committed
+
+    back = undo(application, tmp_path)
+    assert (back["changed"], back["notes"], back["bundle"]) == (True, [], str(bundle))
+    assert state(application) == before
+    assert token_of(application) == token
+    assert "There is no teardown of db1" in undo(application, tmp_path)["msg"]
+    twice = undo(application, tmp_path, bundle=str(bundle))
+    assert (twice["changed"], twice["msg"]) == (False, "Nothing to do: it was undone already.")
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"confirm": ""}, "confirmation_invalid"),
+        ({"confirm": "123456789012"}, "confirmation_invalid"),
+        ({"confirm": OTHER}, "confirmation_foreign"),
+        ({"confirm": OTHER, "batch": {"db1": OTHER}}, "confirmation_stale"),
+        ({"host": "db2"}, "confirmation_foreign"),
+        ({"batch": {}}, "confirmation_foreign"),
+        ({"allow_unknown_provenance": False}, "confirmation_stale"),
+        ({"mode": "drop"}, "mode_not_built"),
+        ({"planned_rows": 1000}, "rows_grown"),
+        ({"run_id": "../elsewhere"}, "unsafe_name"),
+        ({"artifacts_dir": "/proc/rollback"}, "artifacts_unwritable"),
+    ],
+)
+def test_what_is_not_confirmed_is_not_done(
+    application: TestDatabase, tmp_path: Path, given: dict[str, Any], code: str
+) -> None:
+    before, token = state(application), token_of(application)
+    run = tear_down(application, tmp_path, token, **given)
+    assert (run.failed, run["code"]) == (True, code)
+    assert state(application) == before
+    assert list(tmp_path.rglob("bundle*")) == []
+
+
+def test_a_batch_is_confirmed_by_its_own_token(application: TestDatabase, tmp_path: Path) -> None:
+    batch = {"db1": token_of(application), "db2": OTHER}
+    assert tear_down(application, tmp_path, batch["db1"], batch=batch)["code"] == "confirmation_foreign"
+    assert tear_down(application, tmp_path, batch_token(batch), batch=batch)["changed"]
+
+
+def test_a_lock_in_the_way_leaves_everything_and_no_bundle(application: TestDatabase, tmp_path: Path) -> None:
+    before, token = state(application), token_of(application)
+    holder = application.connect()
+    holder.cursor().execute("BEGIN; SELECT count(*) FROM public.sponsor_connections")
+    run = tear_down(application, tmp_path, token, lock_timeout="20ms")
+    assert run["code"] == "lock_timeout"
+    assert f"process {holder.info.backend_pid} (user operator" in run["msg"]
+    holder.cursor().execute("ROLLBACK")
+    assert state(application) == before
+    assert [path.name for path in (tmp_path / "db1/run-1").iterdir()] == []
+
+
+def test_a_bundle_that_is_not_what_was_written_is_refused(application: TestDatabase, tmp_path: Path) -> None:
+    done = tear_down(application, tmp_path, token_of(application))
+    content = Path(done["bundle"], CONTENT)
+    whole = content.read_text(encoding="utf-8")
+    elsewhere = json.loads(whole)
+    for text, code in (
+        (whole[:-200], "bundle_damaged"),
+        (whole.replace('"public"', '"auth"', 1), "bundle_damaged"),
+        ("[]", "bundle_damaged"),
+        (json.dumps({**elsewhere, "format_version": 99}), "bundle_unknown"),
+    ):
+        content.write_text(text, encoding="utf-8")
+        assert undo(application, tmp_path, bundle=done["bundle"])["code"] == code
+    content.unlink()
+    assert undo(application, tmp_path, bundle=done["bundle"])["code"] == "bundle_incomplete"
+    assert undo(application, tmp_path, bundle=str(tmp_path / "nowhere"))["code"] == "bundle_missing"
+    content.write_text(whole, encoding="utf-8")
+    assert application.value("SELECT to_regclass('public.sponsor_connections')") is None
+
+    other = TestDatabase(application.cluster)
+    other.create()
+    try:
+        foreign = run_module("teardown_undo", {
+            **other.login(), "host": "db1", "artifacts_dir": str(tmp_path), "bundle": done["bundle"],
+        })  # fmt: skip
+        assert foreign["code"] in ("bundle_gone", "bundle_foreign")
+    finally:
+        other.drop()
+    assert undo(application, tmp_path)["changed"]
+
+
+def test_killed_at_any_moment_it_is_all_or_nothing(application: TestDatabase, tmp_path: Path) -> None:
+    """The server ends the session at the statement; what is on disk by then is told from the objects' places."""
+    before, token = state(application), token_of(application)
+    superuser = application.superuser()
+    for number, tag in enumerate(("CREATE SCHEMA", "ALTER PUBLICATION", "ALTER ROUTINE", "ALTER TABLE")):
+        superuser.cursor().execute(
+            "CREATE FUNCTION public.die() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS"
+            " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); END';"
+            f"CREATE EVENT TRIGGER die ON ddl_command_end WHEN TAG IN ('{tag}') EXECUTE FUNCTION public.die()"
+        )
+        run = tear_down(application, tmp_path, token_of(application), run_id=f"killed-{number}")
+        superuser.cursor().execute("DROP EVENT TRIGGER die; DROP FUNCTION public.die()")
+        assert run.failed
+        assert "run it again" in run["msg"]
+        assert state(application) == before
+        # What it may have left is no teardown that could be undone.
+        assert undo(application, tmp_path)["code"] == "bundle_none"
+    assert tear_down(application, tmp_path, token, run_id="whole")["changed"]
+    assert undo(application, tmp_path)["changed"]
+    assert state(application) == before
+
+
+def test_an_unfinished_bundle_is_none(application: TestDatabase, tmp_path: Path) -> None:
+    (tmp_path / "db1/run-0" / PARTIAL).mkdir(parents=True)
+    assert undo(application, tmp_path)["code"] == "bundle_none"
+    assert undo(application, tmp_path, bundle=str(tmp_path / "db1/run-0" / PARTIAL))["code"] == "bundle_incomplete"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk is made with a mount, which takes root")
+def test_a_full_disk_is_said_and_nothing_is_done(application: TestDatabase, tmp_path: Path) -> None:
+    before, token = state(application), token_of(application)
+    full = tmp_path / "full"
+    full.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", full], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("this machine lets nobody mount a file system")
+    try:
+        run = tear_down(application, full, token)
+        assert (run["code"], "No space left" in run["msg"]) == ("artifacts_unwritable", True)
+        assert list(full.rglob("bundle*")) == []
+    finally:
+        subprocess.run(["umount", full], check=True)
+    assert state(application) == before
