@@ -83,7 +83,8 @@ def reset_exactly(
     seen_to = dict(planned.left)
     if waits or check_mode:
         if not waits:
-            _confirmed(planned, found, options)
+            confirmed, _sequences = _confirmed(planned, found, options)
+            require_within(planned.lowerings, confirmed)
         seen_to.update(_predictions(connections, planned))
     else:
         seen_to.update(_apply(connections, planned, found, options, lock_timeout_ms))
@@ -127,9 +128,10 @@ def _obstacle(sequence: Sequence, found: Survey) -> str:
 
 
 def _confirmed(planned: _Planned, found: Survey, options: dict[str, Any]) -> tuple[dict[str, Any], list[Sequence]]:
-    """The plan that was confirmed, and its sequences.
+    """The plan that was confirmed, and the sequences to lock and to compare with it: all that either plan has.
 
-    Without a plan of the caller's, the one of now is what has to have been confirmed.
+    Without a plan of the caller's, the one of now is what has to have been confirmed. What is too far without locks may
+    not be under them: its row is being written.
     """
     now = planned.as_dict()
     confirmed = options["plan"] or now
@@ -137,7 +139,6 @@ def _confirmed(planned: _Planned, found: Survey, options: dict[str, Any]) -> tup
     if names:
         host, confirm, batch = options["host"] or "", options["confirm"] or "", options["batch"] or {}
         require_confirmed(host, plan_token(confirmed), confirm, batch)
-        require_within(planned.lowerings, confirmed)
         names |= {entry["name"] for entry in confirmed["sequences"]}
     sequences = [sequence for sequence, _first in found.sequences if sequence.name in names]
     for sequence in sequences:
