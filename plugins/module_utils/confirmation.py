@@ -49,7 +49,7 @@ def require_confirmed(host: str, token: str, confirm: str, batch: dict[str, str]
             "confirmation_invalid",
             "Nothing was confirmed: no token was given." if not given
             else f"{given[:40]!r} is no token: that is rb- and twelve of 0-9 and a-f.",
-            "Repeat the token of the plan (--tags plan) at the prompt or with -e rollback_confirm=rb-…; nothing was"
+            "Repeat the token of the plan at the prompt or with -e rollback_confirm=rb-…; nothing was"
             " done.",
         )  # fmt: skip
     if host not in batch or given != batch_token(batch):
@@ -57,12 +57,13 @@ def require_confirmed(host: str, token: str, confirm: str, batch: dict[str, str]
             "confirmation_foreign",
             f"The token {given} does not confirm this run"
             f"{f', which is for {len(batch)} databases together' if len(batch) > 1 else ''}.",
-            "Look at the plan again (--tags plan, with the same hosts and options) and repeat the token shown last;"
-            " nothing was done.",
+            "Look at the plan again (the same command, hosts and options without rollback_confirm) and repeat the token"
+            " shown last; nothing was done.",
         )
     if batch[host] != token:
         raise RollbackError(
             "confirmation_stale",
             f"The plan has changed since it was confirmed: {batch[host]} then, {token} now.",
-            "Read the new plan (--tags plan), and confirm that one if it is what you want; nothing was done.",
+            "Read the new plan (the same command without rollback_confirm), and confirm that one if it is what you"
+            " want; nothing was done.",
         )

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -26,11 +26,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.errors import Rollb
 def run_database_module(
     arguments: dict[str, dict[str, Any]],
     action: Callable[[Connections, ServerInfo, AnsibleModule], dict[str, Any]],
+    required_together: Sequence[Sequence[str]] = (),
 ) -> None:
     """Connect, call the action, and exit with its result.
 
     :param arguments: the module's own argument spec, without the connection.
     :param action: gets the connections, the server and the module; returns what the module returns.
+    :param required_together: options of which none or all are given.
     """
 
     def connected(module: AnsibleModule) -> dict[str, Any]:
@@ -42,12 +44,18 @@ def run_database_module(
         finally:
             connections.close()
 
-    run_module({**CONNECTION_ARGUMENTS, **arguments}, connected)
+    run_module({**CONNECTION_ARGUMENTS, **arguments}, connected, required_together)
 
 
-def run_module(arguments: dict[str, dict[str, Any]], action: Callable[[AnsibleModule], dict[str, Any]]) -> None:
+def run_module(
+    arguments: dict[str, dict[str, Any]],
+    action: Callable[[AnsibleModule], dict[str, Any]],
+    required_together: Sequence[Sequence[str]] = (),
+) -> None:
     """Call the action and exit with its result; ``failed`` in it exits non-zero. No traceback gets out."""
-    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=arguments, supports_check_mode=True, required_together=required_together
+    )
     try:
         result = action(module)
     except RollbackError as error:

@@ -79,7 +79,7 @@ def _repair(session: Session, key: KeyWithoutDefault, check_mode: bool) -> Defau
     if check_mode:
         session.cursor.execute(BEGIN_READING)
     else:
-        session.begin(_locks(key, fed), hold_still(fed) if fed else None)
+        session.begin(_locks(key, fed), *([hold_still(fed)] if fed else []))
     plan = _with_sequence(session.cursor, key, fed) if fed else _with_identity(session.cursor, key)
     if check_mode:
         session.rollback()

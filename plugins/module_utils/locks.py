@@ -107,8 +107,8 @@ class Session:
     def lost(self) -> bool:
         return bool(self._connection.closed)
 
-    def begin(self, locks: list[Lock], then: Any = None) -> None:
-        """Open a transaction, take the locks in the order given, and run one more statement that waits for a lock.
+    def begin(self, locks: list[Lock], *then: Any) -> None:
+        """Open a transaction, take the locks in the order given, and run more statements that wait for a lock.
 
         From then on it waits for nobody, so it can neither deadlock with the application nor make it wait much longer
         than the lock timeout. Everything is SET LOCAL: nothing is left behind in a transaction-mode pooler.
@@ -121,8 +121,7 @@ class Session:
             )
             for mode, tables in locks
         ]
-        if then is not None:
-            waiting.append(sql.SQL("{};").format(then))
+        waiting += [sql.SQL("{};").format(statement) for statement in then]
         script = [self._opening, *waiting[:1], *(part for each in waiting[1:] for part in (self._rest, each))]
         script.append(sql.SQL("SET LOCAL statement_timeout TO DEFAULT"))
         try:

@@ -27,7 +27,7 @@ class PlanTable(NamedTuple):
 def plan_of(step: dict[str, Any]) -> dict[str, Any]:
     """Empty for a step of another kind."""
     plan = step["details"].get("plan")
-    return plan if isinstance(plan, dict) else {}
+    return plan if isinstance(plan, dict) and "objects" in plan else {}
 
 
 def plan_tables(plan: dict[str, Any]) -> list[PlanTable]:

@@ -35,20 +35,27 @@ _REASONS = 3
 
 
 def reset(
-    connections: Connections, found: Survey, options: dict[str, Any], lock_timeout_ms: int, check_mode: bool
+    connections: Connections,
+    found: Survey,
+    options: dict[str, Any],
+    lock_timeout_ms: int,
+    check_mode: bool,
+    seen_to: dict[int, Repair] | None = None,
 ) -> dict[str, Any]:
     """Repair, or predict exactly what repairing would do from what was read.
 
     :param options: ``lock_healthy``, ``repair_defaults`` and ``test``, as sequence_reset documents them.
+    :param seen_to: what was already done about sequences, by OID: they are left alone and are in the result.
     :returns: what sequence_reset documents.
     """
     keys = [key for key in found.keys_without_default if options["repair_defaults"] and _repairable(key, found)]
     # A sequence that a column gets back is set together with the default, and only then.
     given_back = {key.sequence.oid for key in keys if key.sequence}
+    settled = given_back | (seen_to or {}).keys()
     chosen = [
         (sequence, first)
         for sequence, first in found.sequences
-        if _worth_a_lock(sequence, first, options) and sequence.oid not in given_back
+        if _worth_a_lock(sequence, first, options) and sequence.oid not in settled
     ]
     if check_mode:
         with connections.first.cursor() as cursor:
@@ -58,7 +65,7 @@ def reset(
     session = connections.usable()
     defaults = repair_defaults(session, lock_timeout_ms, keys, check_mode) if session else []
 
-    by_oid = {sequence.oid: repair for sequence, repair in repaired}
+    by_oid = {**{sequence.oid: repair for sequence, repair in repaired}, **(seen_to or {})}
     listed = []
     for sequence, first in found.sequences:
         repair = by_oid.get(sequence.oid) or _left_alone(sequence, first)
@@ -162,7 +169,7 @@ def _draw_an_id(connections: Connections, sequence: Sequence, entry: dict[str, A
     entry["tested_value"] = value
     entry["after"] = _position(Position(value, True), sequence)
     entry["message"] = f"The test took the id {value}, which no row will have."
-    if (value - entry["extreme"]) * sequence.increment <= 0:
+    if entry["extreme"] is not None and (value - entry["extreme"]) * sequence.increment <= 0:
         entry["action"] = "failed"
         entry["message"] = f"nextval gave {value}, which is not beyond the data ({entry['extreme']})."
 

@@ -16,8 +16,8 @@ description:
     EXCLUSIVE; readers and C(pg_dump) go on), the sequence is held still by an ALTER SEQUENCE that changes nothing, the
     extreme is read again, so that rows that were not committed before count, and the sequence is set. What fails leaves
     that sequence as it was.
-  - A sequence is never lowered. Healthy sequences are neither locked nor touched. Sessions that took ids in advance
-    (CACHE) give them up.
+  - A sequence is never lowered, unless O(policy=exact) asks for it and its plan was confirmed. Healthy sequences are
+    neither locked nor touched. Sessions that took ids in advance (CACHE) give them up.
   - Needs membership in the sequence's owner, and no superuser. Works through a transaction-mode pooler.
   - From 500 sequences on a second session is used, if the server has room for one.
 author:
@@ -28,10 +28,42 @@ extends_documentation_fragment:
   - pgops.rollback.sequence_selection
 options:
   policy:
-    description: V(forward) sets sequences forward only, to the next value beyond the data.
+    description:
+      - V(forward) sets sequences forward only, to the next value beyond the data.
+      - V(exact) does that, and sets back sequences that stand further than their data asks for. The next value is then
+        the extreme in the data plus the increment (for a descending sequence minus), or the first one beyond the
+        extreme on the sequence's own grid, of odd numbers for example. It is never before the sequence's start value,
+        and is the start value where there are no rows. With several columns, partitions or children it is the extreme
+        in all of them.
+      - To set a sequence back hands out ids again. Rows are looked at, nothing else. The ids may live on in logs,
+        caches, other systems, references without a foreign key, and in an application that took an id with nextval and
+        has not inserted it yet, or that uses the sequence for more than its columns' defaults.
+      - Without O(confirm), while anything is to be set back, nothing at all is done. The call returns RV(plan) and
+        RV(token) and its RV(status) is V(refused). Where nothing is to be set back, no token is asked for.
+      - With it, the tables of all sequences of the plan are locked together, everything is read again, and in one
+        transaction (ALTER SEQUENCE RESTART, which a setval is not part of) all of them are set back or none.
+      - Not set back is what feeds a column that cannot be compared, or whose default looks it up by name, or what a key
+        column without default may have its ids from, or what starts over (CYCLE).
     type: str
-    choices: [forward]
+    choices: [forward, exact]
     default: forward
+  confirm:
+    description:
+      - With O(policy=exact), what was typed or given to confirm. The token of O(batch), which for one database is that
+        of its plan. Empty means not confirmed.
+    type: str
+  batch:
+    description: RV(token) of every database that is confirmed together, by its name in the inventory.
+    type: dict
+  host:
+    description: This database's name in O(batch).
+    type: str
+  plan:
+    description:
+      - RV(plan) as it was shown. Then rows that took some of its ids meanwhile do not matter, since fewer ids come
+        again. An id more, one that was handed out meanwhile and is not in the data for example, refuses.
+      - Without it the plan has to be the same now, to the last id.
+    type: dict
   lock_timeout:
     description:
       - How long an attempt waits for its locks, all together, with C(ms) or C(s).
@@ -63,6 +95,8 @@ options:
     type: str
     choices: [none, nextval]
     default: none
+notes:
+  - O(confirm), O(batch) and O(host) are required together.
 seealso:
   - module: pgops.rollback.sequence_info
 """
@@ -89,6 +123,23 @@ EXAMPLES = r"""
     login_db: app
     tables: [public.orders]
     repair_defaults: true
+
+- name: See which ids would come again if sequences were set back to their data
+  pgops.rollback.sequence_reset:
+    login_db: app
+    tables: [public.orders]
+    policy: exact
+  register: exact
+
+- name: Do it, if that is what was confirmed
+  pgops.rollback.sequence_reset:
+    login_db: app
+    tables: [public.orders]
+    policy: exact
+    plan: "{{ exact.plan }}"
+    host: "{{ inventory_hostname }}"
+    batch: "{{ {inventory_hostname: exact.token} }}"
+    confirm: "{{ rollback_confirm }}"
 """
 
 RETURN = r"""
@@ -98,7 +149,9 @@ summary:
   type: str
   sample: "12 sequences: 2 reset, 10 healthy."
 status:
-  description: V(ok), V(changed) (in check mode, would change), or V(failed) if anything could not be done.
+  description:
+    - V(ok), V(changed) (in check mode, would change), or V(failed) if anything could not be done.
+    - V(refused) if something is to be set back and nothing was confirmed. Then nothing was done.
   returned: when the database was read
   type: str
 counts:
@@ -183,9 +236,29 @@ columns_without_default:
     undo:
       description: The SQL statements that take the repair back, or null.
       type: str
+plan:
+  description: What O(policy=exact) sets back. It has no OID and no time in it, and is in a fixed order.
+  returned: with O(policy=exact), when the database was read
+  type: dict
+  contains:
+    database:
+      description: Name of the database.
+      type: str
+    sequences:
+      description:
+        - Each with C(name), the value it would give next (C(from)), the one it is to give next (C(to)), C(increment),
+          and C(ids_again), the C(first) and C(last) id that comes again and their number (C(count)).
+      type: list
+      elements: dict
+token:
+  description: Confirms this plan of this database.
+  returned: with O(policy=exact), when the database was read
+  type: str
+  sample: rb-1f2e3d4c5b6a
 code:
   description:
-    - Stable code of the error, as in M(pgops.rollback.sequence_info), or V(lock_timeout_invalid) or V(standby).
+    - Stable code of the error, as in M(pgops.rollback.sequence_info), or V(lock_timeout_invalid), V(standby),
+      V(confirmation_invalid), V(confirmation_stale) or V(confirmation_foreign).
   returned: failure before anything was attempted
   type: str
   sample: selection_empty
@@ -199,13 +272,18 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connection import S
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import parse_lock_timeout
+from ansible_collections.pgops.rollback.plugins.module_utils.sequence_lowering import reset_exactly
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_reset import difference, reset
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_selection import SELECTION_ARGUMENTS
 from ansible_collections.pgops.rollback.plugins.module_utils.sequence_survey import survey
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **SELECTION_ARGUMENTS,
-    "policy": {"type": "str", "choices": ["forward"], "default": "forward"},
+    "policy": {"type": "str", "choices": ["forward", "exact"], "default": "forward"},
+    "confirm": {"type": "str"},
+    "batch": {"type": "dict"},
+    "host": {"type": "str"},
+    "plan": {"type": "dict"},
     "lock_timeout": {"type": "str", "default": "500ms"},
     "lock_healthy": {"type": "bool", "default": False},
     "repair_defaults": {"type": "bool", "default": False},
@@ -219,14 +297,19 @@ def sequence_reset(connections: Connections, server: ServerInfo, module: Ansible
     found = survey(connections, module.params)
     for warning in found.warnings():
         module.warn(warning)
-    result = reset(connections, found, module.params, lock_timeout_ms, module.check_mode)
+    if module.params["policy"] == "exact":
+        result = reset_exactly(
+            connections, server.database, found, module.params, lock_timeout_ms, module.check_mode
+        )
+    else:
+        result = reset(connections, found, module.params, lock_timeout_ms, module.check_mode)
     if module._diff:
         result["diff"] = difference(result)
     return result
 
 
 def main() -> None:
-    run_database_module(ARGUMENTS, sequence_reset)
+    run_database_module(ARGUMENTS, sequence_reset, required_together=[("confirm", "batch", "host")])
 
 
 if __name__ == "__main__":
