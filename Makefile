@@ -61,10 +61,17 @@ test-full: setup ## everything, on every Postgres that is found, and ansible-tes
 bench: setup ## how fast it is, beside the alternatives
 	$(BIN)/python benchmarks/run.py
 
-demo: setup ## a disposable Postgres with broken sequences, repaired before your eyes
+# Nobody took a baseline before the demo's migration.
+demo: NO_BASELINE := -e teardown_allow_unknown_provenance=true
+demo: setup ## a disposable Postgres, its sequences repaired and its coaching tables torn down and back, before your eyes
 	$(BIN)/ansible-playbook demo/up.yml
 	$(BIN)/ansible-playbook rollback.yml --tags sequence
 	$(BIN)/ansible-playbook demo/prove.yml
+	$(BIN)/ansible-playbook rollback.yml --tags plan $(NO_BASELINE)
+	$(BIN)/ansible-playbook rollback.yml --tags teardown $(NO_BASELINE) \
+	  -e rollback_confirm=$$($(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["token"])' \
+	  <artifacts/demo/latest/plan.json)
+	$(BIN)/ansible-playbook playbooks/undo.yml
 	@echo 'The database still runs. To type the command yourself:'
 	@echo '  source $(BIN)/activate && ansible-playbook rollback.yml --tags sequence'
 	@echo 'To end and remove it: make demo-stop'

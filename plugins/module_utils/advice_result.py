@@ -320,7 +320,6 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-
 def _few(names: Iterable[str]) -> str:
     return listed(names, _SHOWN)
 

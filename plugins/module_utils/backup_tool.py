@@ -85,7 +85,6 @@ def wal_present(backup: Backup, present: Collection[str]) -> Check:
     return Check("wal", PASSED, f"All {len(needed)} WAL segments it needs are in the archive.")
 
 
-
 def first_line(text: str) -> str:
     """The first line that says something, without its full stop, short enough for a sentence."""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]

@@ -219,7 +219,6 @@ def _make_private(dump: Path) -> None:
         dump.chmod(0o600)
 
 
-
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Let what ends this process end pg_dump, too, and remove what is unfinished."""

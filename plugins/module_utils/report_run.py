@@ -39,7 +39,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "by_file": {"type": "bool", "default": False},
         "variables": {"type": "dict", "default": {}},
     }},
-    "batch_token": {"type": "str"},
+    "batch_token": {"type": "str", "no_log": False},
 }
 
 FILES = ("report.json", "report.md", "report.html", "junit.xml")

@@ -35,9 +35,6 @@ _SHARE_OF_WAITING = 0.8
 
 Outcome = TypeVar("Outcome")
 
-#: What to try again: a lock not obtained, a statement that took too long while it waited, a deadlock.
-_AGAIN = (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected)
-
 
 def in_attempts(
     connection: Any,
@@ -94,7 +91,7 @@ class Acting:
         script = sql.SQL("SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; {}")
         try:
             self._cursor.execute(script.format(left, left, statement))
-        except _AGAIN as error:
+        except (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected) as error:
             raise LockNotObtainedError from error
 
     def end(self) -> None:

@@ -256,7 +256,8 @@ def test_shared_sequences_partitions_and_hidden_rows(database: TestDatabase) -> 
     database.query(
         """
         CREATE SEQUENCE shared_id_seq; CREATE TABLE a (id bigint DEFAULT nextval('shared_id_seq'));
-        CREATE TABLE b (id bigint DEFAULT nextval('shared_id_seq')); INSERT INTO a VALUES (5); INSERT INTO b VALUES (90);
+        CREATE TABLE b (id bigint DEFAULT nextval('shared_id_seq'));
+        INSERT INTO a VALUES (5); INSERT INTO b VALUES (90);
         CREATE TABLE p (id bigint GENERATED ALWAYS AS IDENTITY, k int) PARTITION BY LIST (k);
         CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2);
         INSERT INTO p OVERRIDING SYSTEM VALUE VALUES (7, 1), (30, 2);
@@ -331,7 +332,7 @@ def test_a_row_that_is_not_committed_counts(ahead: TestDatabase) -> None:
 
 
 def test_writers_at_work_get_no_id_twice(database: TestDatabase) -> None:
-    """Again and again a jump forward is planned and taken back, while writers insert and explicit rows come in between."""
+    """Again and again a jump forward is planned and taken back, while writers insert and explicit rows come in."""
     database.query(f"CREATE TABLE {TABLE} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note text)")
     statuses = []
     explicit = []
