@@ -18,7 +18,7 @@ def name_next_command(report: dict[str, Any], invocation: Invocation) -> None:
     if torn_down:
         given = {"rollback_bundle": torn_down["bundle"]} if torn_down.get("bundle") else {}
         torn_down["next_command"] = command_line(invocation.at(report["host"]), "undo", **given)
-    elif planned:
+    elif planned and not _is_drop(planned):
         planned["next_command"] = command_line(invocation, "rollback", "--tags", "teardown")
 
 
@@ -36,6 +36,8 @@ def next_step(report: dict[str, Any]) -> str:
         return _after_teardown(report, torn_down) + (" To have it all back, run:" if command else "")
     if planned:
         read = "Read the plan. Nothing was done."
+        if _is_drop(planned):
+            return f"{read} This release plans a drop and cannot carry it out yet; teardown_mode=quarantine it can."
         how = f" To carry it out, run this, which asks for the token (unattended, add {_confirming(planned)}):"
         return read + (how if command else "")
     return "Run:" if command else _by_verdict(report)
@@ -86,6 +88,10 @@ def _planned(report: dict[str, Any]) -> dict[str, Any] | None:
     refused = _details(report, "teardown", "refused")
     unconfirmed = refused is not None and str(refused.get("code")).startswith("confirmation_")
     return found if teardown is None or unconfirmed or _details(report, "teardown", "skipped") is not None else None
+
+
+def _is_drop(planned: dict[str, Any]) -> bool:
+    return bool(planned["plan"].get("mode") == "drop")
 
 
 def _confirming(planned: dict[str, Any]) -> str:

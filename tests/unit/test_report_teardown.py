@@ -34,7 +34,7 @@ def plan(**more: Any) -> dict[str, Any]:
 
 
 def planned(**more: Any) -> dict[str, Any]:
-    return {"plan": {"status": "ok", "msg": "3 go.", "plan": plan(**more)}}
+    return {"plan": {"status": "ok", "msg": "3 go.", "plan": plan(**{"mode": "quarantine", **more})}}
 
 
 def torn_down(**more: Any) -> dict[str, Any]:
@@ -117,6 +117,12 @@ def test_after_a_teardown_what_is_broken_and_where_the_bundle_is() -> None:
     assert "goes: " not in shown
     assert "goes: " in summary(after(planned()), None)
     assert markdown(made).count("## What goes\n") == 1
+
+
+def test_a_plan_that_cannot_be_carried_out_yet_names_no_command() -> None:
+    made = after(planned(mode="drop"))
+    assert "cannot carry it out yet" in next_step(made)
+    assert next_command(made) == ""
 
 
 def test_in_quarantine_the_rows_stay() -> None:
