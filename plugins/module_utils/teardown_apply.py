@@ -164,7 +164,10 @@ def _quarantined(
 def _nothing_to_do(connection: Any, order: Order) -> dict[str, Any]:
     """Also the end of a run that was killed after its commit: its bundle gets the note it lacks."""
     for path in bundles_of(order.artifacts_dir, order.host):
-        bundle = read_bundle(path)
+        try:
+            bundle = read_bundle(path)
+        except RollbackError:
+            break  # an undo would say what is wrong with it
         if bundle.committed or bundle.undone:
             break
         with reading(connection) as cursor:

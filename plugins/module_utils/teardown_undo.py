@@ -46,8 +46,12 @@ def undo(
     """
     lock_timeout_ms = parse_lock_timeout(lock_timeout, server)
     with reading(connection) as cursor:
-        bundle = _given(cursor, Path(path)) if path else _newest(cursor, artifacts_dir, host)
-        _require_same_database(cursor, server, bundle)
+        cursor.execute(IDENTITY)
+        identifier, _now = cursor.fetchone()
+        bundle = (
+            _given(cursor, server, identifier, Path(path)) if path
+            else _newest(cursor, server, identifier, artifacts_dir, host)
+        )  # fmt: skip
         moves = [each for each in bundle.content["moves"] if not each["along"]]
         result = {"bundle": str(bundle.directory), "objects": len(moves), "notes": []}
         if quarantine_outcome(cursor, bundle.content) != COMMITTED:
@@ -72,8 +76,16 @@ def undo(
     }  # fmt: skip
 
 
-def _given(cursor: Any, path: Path) -> Bundle:
+def _given(cursor: Any, server: ServerInfo, identifier: str | None, path: Path) -> Bundle:
     bundle = read_bundle(path)
+    if not _of_this(server, identifier, bundle):
+        content = bundle.content
+        raise RollbackError(
+            "bundle_foreign",
+            f"The bundle {path} is of database {content['database']} on cluster"
+            f" {content['system_identifier'] or 'unknown'}, not of {server.database} on {identifier or 'unknown'}.",
+            "Correct rollback_bundle or the connection; nothing was done.",
+        )
     outcome = quarantine_outcome(cursor, bundle.content)
     if outcome == GONE:
         raise RollbackError(
@@ -90,10 +102,11 @@ def _given(cursor: Any, path: Path) -> Bundle:
     return bundle
 
 
-def _newest(cursor: Any, artifacts_dir: str, host: str) -> Bundle:
+def _newest(cursor: Any, server: ServerInfo, identifier: str | None, artifacts_dir: str, host: str) -> Bundle:
     for path in bundles_of(artifacts_dir, host):
         bundle = read_bundle(path)
-        if not bundle.undone and quarantine_outcome(cursor, bundle.content) == COMMITTED:
+        of_this = not bundle.undone and _of_this(server, identifier, bundle)
+        if of_this and quarantine_outcome(cursor, bundle.content) == COMMITTED:
             return bundle
     raise RollbackError(
         "bundle_none",
@@ -103,15 +116,6 @@ def _newest(cursor: Any, artifacts_dir: str, host: str) -> Bundle:
     )
 
 
-def _require_same_database(cursor: Any, server: ServerInfo, bundle: Bundle) -> None:
-    cursor.execute(IDENTITY)
-    identifier, _now = cursor.fetchone()
-    content = bundle.content
-    both_known = None not in (identifier, content["system_identifier"])
-    if content["database"] != server.database or (both_known and identifier != content["system_identifier"]):
-        raise RollbackError(
-            "bundle_foreign",
-            f"The bundle {bundle.directory} is of database {content['database']} on cluster"
-            f" {content['system_identifier'] or 'unknown'}, not of {server.database} on {identifier or 'unknown'}.",
-            "Correct rollback_bundle or the connection; nothing was done.",
-        )
+def _of_this(server: ServerInfo, identifier: str | None, bundle: Bundle) -> bool:
+    then = bundle.content["system_identifier"]
+    return bundle.content["database"] == server.database and (None in (identifier, then) or identifier == then)
