@@ -54,6 +54,15 @@ def ahead(database: TestDatabase) -> TestDatabase:
     return database
 
 
+@pytest.fixture
+def two(ahead: TestDatabase) -> Iterator[TestDatabase]:
+    """A second sequence that is ahead, too."""
+    ahead.query(AHEAD_BY_950.format("u"))
+    yield ahead
+    if ahead.query("SELECT gid FROM pg_prepared_xacts WHERE gid = 'held'"):
+        ahead.query("ROLLBACK PREPARED 'held'")
+
+
 def test_without_a_token_nothing_is_done_and_the_plan_names_the_ids(ahead: TestDatabase) -> None:
     ahead.query(BEHIND)
     run = exact(ahead)
@@ -150,7 +159,7 @@ GROWTH = {
     "an id was handed out": ("SELECT nextval('t_id_seq')", (1001, True)),
     "a row went": ("DELETE FROM t WHERE id = 50", (1000, True)),
     "another sequence": (AHEAD_BY_950.format("u"), (1000, True)),
-    "a finer grid": ("ALTER SEQUENCE t_id_seq INCREMENT 2", (1000, True)),
+    "another grid": ("ALTER SEQUENCE t_id_seq INCREMENT 2", (1000, True)),
 }
 
 
@@ -162,6 +171,22 @@ def test_an_id_more_than_confirmed_is_refused(ahead: TestDatabase, case: str) ->
     run = exact(ahead, **confirmation)
     assert (run.failed, run["code"]) == (True, "confirmation_stale")
     assert position(ahead) == expected
+
+
+def test_a_finer_grid_has_more_ids_between_the_same_two(ahead: TestDatabase) -> None:
+    ahead.query("ALTER SEQUENCE t_id_seq INCREMENT 2; SELECT setval('t_id_seq', 1001)")
+    confirmation = confirmed(exact(ahead))
+    ahead.query("ALTER SEQUENCE t_id_seq INCREMENT 1")
+    assert exact(ahead, **confirmation)["code"] == "confirmation_stale"
+    assert position(ahead) == (1001, True)
+
+
+def test_what_can_no_longer_be_set_back_keeps_the_others_from_it(two: TestDatabase) -> None:
+    confirmation = confirmed(exact(two))
+    two.query("ALTER TABLE u OWNER TO postgres; GRANT ALL ON u, u_id_seq TO operator", user="postgres")
+    run = exact(two, **confirmation)
+    assert (run["code"], position(two), position(two, "u")) == ("confirmation_stale", (1000, True), (1000, True))
+    assert "public.u_id_seq can no longer be set back. Missing privilege" in run["msg"]
 
 
 def test_fewer_ids_than_confirmed_are_fine_where_the_plan_is_known(ahead: TestDatabase) -> None:
@@ -283,15 +308,6 @@ HOLDERS = [
         "BEGIN; INSERT INTO u (id) VALUES (51); PREPARE TRANSACTION 'held'", id="prepared", marks=pytest.mark.full
     ),
 ]
-
-
-@pytest.fixture
-def two(ahead: TestDatabase) -> Iterator[TestDatabase]:
-    """A second sequence that is ahead, too."""
-    ahead.query(AHEAD_BY_950.format("u"))
-    yield ahead
-    if ahead.query("SELECT gid FROM pg_prepared_xacts WHERE gid = 'held'"):
-        ahead.query("ROLLBACK PREPARED 'held'")
 
 
 @pytest.mark.parametrize("statement", HOLDERS)
