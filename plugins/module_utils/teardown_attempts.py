@@ -36,7 +36,7 @@ _SHARE_OF_WAITING = 0.8
 Outcome = TypeVar("Outcome")
 
 #: What to try again: a lock not obtained, a statement that took too long while it waited, a deadlock.
-_AGAIN = (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected)
+AGAIN = (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected)
 
 
 def in_attempts(
@@ -94,7 +94,7 @@ class Acting:
         script = sql.SQL("SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; {}")
         try:
             self._cursor.execute(script.format(left, left, statement))
-        except _AGAIN as error:
+        except AGAIN as error:
             raise LockNotObtainedError from error
 
     def end(self) -> None:

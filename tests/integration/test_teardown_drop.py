@@ -1,0 +1,136 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Dropped and brought back: everything is as it was, and whatever cannot be is refused before anything is dropped."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot, read_snapshot
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
+    BUNDLE,
+    Bundle,
+    begin_bundle,
+    read_bundle,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop, drop_outcome
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import (
+    Planned,
+    PlanRequest,
+    make_plan,
+    read_plan,
+    reading,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import Restored, restore_dropped
+from tests.support.database import OPERATOR, ROOT, TestDatabase
+from tests.support.quarantine import UNKNOWN, schema_text
+from tests.support.teardown import COACHING, load_application, rolled_back
+from tests.support.waiting import until
+
+MIGRATION = (ROOT / "demo" / "coaching_migration.sql").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def application(database: TestDatabase) -> TestDatabase:
+    load_application(database)
+    return database
+
+
+def as_released(database: TestDatabase) -> None:
+    """The tables as the migration makes them where they are not there yet: with serial keys, and some rows."""
+    database.query(f"DROP TABLE {', '.join(COACHING['tables'])} CASCADE")
+    database.query(MIGRATION)
+    database.query(
+        "INSERT INTO public.sponsor_connections (practitioner_user_id, sponsor_user_id)"
+        " SELECT p.id, s.id FROM auth.users p JOIN auth.users s ON s.id < p.id ORDER BY p.id, s.id LIMIT 50;"
+        "DELETE FROM public.sponsor_connections WHERE id > 47"
+    )
+
+
+def state(database: TestDatabase) -> tuple[Snapshot, str]:
+    connection = database.superuser()
+    snapshot = read_snapshot(connection, "exact", checksums=True)
+    connection.close()
+    return snapshot, schema_text(database)
+
+
+def assert_same(before: tuple[Snapshot, str], after: tuple[Snapshot, str]) -> None:
+    assert compare(before[0], after[0]).texts() == []
+    for part in ("fingerprint", "rows", "checksums", "sequences"):
+        assert getattr(after[0], part) == getattr(before[0], part), part
+    assert after[1] == before[1]
+
+
+def teardown(
+    database: TestDatabase,
+    directory: Path,
+    manifest: dict[str, Any] | None = None,
+    meanwhile: Callable[[], None] | None = None,
+    user: str = OPERATOR,
+) -> Dropped:
+    """:param meanwhile: is called when the plan was made again, before the export."""
+    connection = database.connect(user)
+    server = server_info(connection)
+    request = PlanRequest(manifest or COACHING, "drop", UNKNOWN, require_backup=False)
+    planned = make_plan(connection, server, request)
+    assert planned.plan["blockers"] == []
+
+    def again(cursor: Any) -> Planned:
+        found: Planned = read_plan(cursor, server, request, [])
+        assert found.plan["token"] == planned.plan["token"]
+        if meanwhile is not None:
+            meanwhile()
+        return found
+
+    try:
+        return drop(connection, server, planned, again, 500, begin_bundle(str(directory), "db1", "run"), {}, 120)
+    finally:
+        connection.close()
+
+
+def undo(database: TestDatabase, bundle: Bundle, user: str = OPERATOR) -> Restored:
+    """From what is on disk."""
+    connection = database.connect(user)
+    try:
+        return restore_dropped(connection, server_info(connection), read_bundle(bundle.directory), 500)
+    finally:
+        connection.close()
+
+
+def outcome(database: TestDatabase, bundle: Bundle) -> str:
+    with reading(database.connect()) as cursor:
+        return drop_outcome(cursor, bundle.content)
+
+
+def nothing_left(directory: Path) -> bool:
+    return not [path for path in directory.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("shape", ["identity", "serial"])
+def test_there_and_back(application: TestDatabase, tmp_path: Path, shape: str) -> None:
+    if shape == "serial":
+        as_released(application)
+    before = state(application)
+    done = teardown(application, tmp_path)
+    print(f"{shape}: held {done.held_ms} ms")
+    assert (done.attempts, done.exports) == (1, 1)
+    assert done.bundle.directory.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in done.bundle.directory.iterdir()} == {0o600}
+    gone = state(application)
+    assert not [name for name in COACHING["tables"] if ("table", name) in gone[0].objects]
+    assert outcome(application, done.bundle) == "committed"
+    assert json.loads(json.dumps(done.bundle.content)) == read_bundle(done.bundle.directory).content
+    assert undo(application, done.bundle).attempts == 1
+    assert_same(before, state(application))
