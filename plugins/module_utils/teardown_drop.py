@@ -277,7 +277,7 @@ class _Drop:
         with refused(cursor, "drop_refused", "drop the objects"):
             acting.run(sql.SQL("; ").join(statements))
         acting.end()
-        if more := more_than(planned.radius.closure, there, read_addresses(cursor)):
+        if more := more_than(cursor, planned.radius.closure, there):
             cursor.execute("ROLLBACK TO SAVEPOINT before_drop")
             raise took_more(cursor, more)
         cursor.execute("RELEASE SAVEPOINT before_drop")

@@ -39,6 +39,11 @@ SELECT DISTINCT coalesce(pg_describe_object(a.catalog::regclass, a.oid, a.part),
 FROM unnest(%s::text[], %s::oid[], %s::int[]) AS a (catalog, oid, part) ORDER BY 1
 """
 
+_STILL_THERE = """
+SELECT a.catalog, a.oid::bigint, a.part FROM unnest(%s::text[], %s::oid[], %s::int[]) AS a (catalog, oid, part)
+WHERE pg_describe_object(a.catalog::regclass, a.oid, a.part) IS NOT NULL
+"""
+
 
 def read_addresses(cursor: Any) -> set[Address]:
     cursor.execute(_ADDRESSES)
@@ -54,19 +59,26 @@ def catalog_now(cursor: Any) -> Snapshot:
         return snapshot_of(cursor, read_catalog(cursor.connection, None).objects)
 
 
-def more_than(closure: Closure, before: set[Address], after: set[Address]) -> list[Address]:
-    """What is gone and was not going to."""
+def more_than(cursor: Any, closure: Closure, before: set[Address]) -> list[Address]:
+    """What is gone and was not going to.
+
+    :param before: from read_addresses(), before the drop.
+    """
     relations = closure.whole("pg_class")
-    return sorted(
-        each for each in before - after
+    candidates = [
+        each for each in before - read_addresses(cursor)
         if each not in closure.objects and not (each[2] and each[0] == "pg_class" and each[1] in relations)
-    )  # fmt: skip
+    ]  # fmt: skip
+    if not candidates:
+        return []
+    # What nothing depends on any more, nor it on anything, is no longer named by a dependency, and is there.
+    cursor.execute(_STILL_THERE, _columns(candidates))
+    return sorted(set(candidates) - set(cursor.fetchall()))
 
 
 def took_more(cursor: Any, addresses: list[Address]) -> RollbackError:
     """:param cursor: where they are there again."""
-    catalogs, oids, parts = (list(each) for each in zip(*addresses, strict=True))
-    cursor.execute(_DESCRIBE, (catalogs, oids, parts))
+    cursor.execute(_DESCRIBE, _columns(addresses))
     names = [name for (name,) in cursor.fetchall()]
     return RollbackError(
         "drop_took_more",
@@ -92,6 +104,10 @@ def undo_impossible(what: str) -> RollbackError:
 
 def refused_rehearsal(error: psycopg2.Error) -> RollbackError:
     return undo_impossible(server_message(error))
+
+
+def _columns(addresses: list[Address]) -> tuple[list[str], list[int], list[int]]:
+    return [each[0] for each in addresses], [each[1] for each in addresses], [each[2] for each in addresses]
 
 
 def _for_rows_alone(each: Alteration) -> bool:

@@ -34,7 +34,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import Restored, restore_dropped
 from tests.support.database import OPERATOR, ROOT, TestDatabase
-from tests.support.quarantine import UNKNOWN, schema_text
+from tests.support.quarantine import MANIFEST, UNKNOWN, load_shapes, schema_text
 from tests.support.teardown import COACHING, load_application, rolled_back
 from tests.support.waiting import until
 
@@ -131,4 +131,56 @@ def test_there_and_back(application: TestDatabase, tmp_path: Path, shape: str) -
     assert not [name for name in COACHING["tables"] if ("table", name) in gone[0].objects]
     assert outcome(application, done.bundle) == "committed"
     assert undo(application, done.bundle).attempts == 1
+    assert_same(before, state(application))
+
+
+def test_objects_of_every_kind(application: TestDatabase, tmp_path: Path) -> None:
+    load_shapes(application)
+    before = state(application)
+    done = teardown(application, tmp_path, MANIFEST, user="postgres")
+    undo(application, done.bundle, user="postgres")
+    assert_same(before, state(application))
+
+
+#: On survivors, and used by nothing but what goes.
+ON_SURVIVORS = """
+SET search_path = public;
+CREATE FUNCTION doubled(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2';
+CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TABLE kept (id int PRIMARY KEY, n int DEFAULT doubled(4), CHECK (doubled(n) > 0),
+                   "select" int, CONSTRAINT "odd ""one" CHECK (doubled("select") <> 5) NOT VALID);
+INSERT INTO kept SELECT n FROM generate_series(1, 5) n;
+CREATE INDEX kept_doubled ON kept (doubled(n));
+CREATE TRIGGER fires BEFORE UPDATE ON kept FOR EACH ROW EXECUTE FUNCTION fires();
+COMMENT ON TRIGGER fires ON kept IS 'It''s one';
+CREATE TABLE gone (id int PRIMARY KEY, kept int REFERENCES kept, UNIQUE (id, kept));
+INSERT INTO gone SELECT n, n FROM generate_series(1, 5) n;
+CREATE TABLE refers (a int REFERENCES gone, b int, CONSTRAINT later FOREIGN KEY (b) REFERENCES gone NOT VALID);
+INSERT INTO refers SELECT n FROM generate_series(1, 5) n;
+COMMENT ON CONSTRAINT later ON refers IS 'Not yet';
+ALTER TABLE kept ENABLE ROW LEVEL SECURITY;
+CREATE POLICY sees ON kept USING (EXISTS (SELECT FROM gone WHERE gone.kept = kept.id));
+COMMENT ON POLICY sees ON kept IS 'By what goes';
+CREATE RULE noted AS ON UPDATE TO refers DO ALSO DELETE FROM gone WHERE id = OLD.b;
+CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM gone;
+CREATE MATERIALIZED VIEW never AS SELECT count(*) AS n FROM gone WITH NO DATA;
+CREATE VIEW sums AS SELECT sum(n) FROM counted;
+GRANT SELECT (id) ON gone TO anon; GRANT SELECT ON sums TO authenticated;
+REVOKE EXECUTE ON FUNCTION doubled(int) FROM PUBLIC;
+"""
+LOOSE: dict[str, Any] = {
+    "name": "loose", "tables": ["public.gone"], "functions": ["public.doubled(integer)", "public.fires()"],
+}  # fmt: skip
+
+
+def test_what_it_was_on_survivors_comes_back(application: TestDatabase, tmp_path: Path) -> None:
+    application.query(ON_SURVIVORS)
+    before = state(application)
+    done = teardown(application, tmp_path, LOOSE)
+    # Whatever is made in the meantime is given to everybody.
+    application.query("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO anon; "
+                      "ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO anon")
+    undo(application, done.bundle)
+    application.query("ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM anon; "
+                      "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM anon")
     assert_same(before, state(application))
