@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
@@ -19,12 +21,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
-    BUNDLE,
     Bundle,
     begin_bundle,
     read_bundle,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop, drop_outcome
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE, require_room
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import (
     Planned,
     PlanRequest,
@@ -184,3 +186,222 @@ def test_what_it_was_on_survivors_comes_back(application: TestDatabase, tmp_path
     application.query("ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM anon; "
                       "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM anon")
     assert_same(before, state(application))
+
+
+@pytest.fixture
+def three_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts.ATTEMPTS", 3)
+
+
+WAITS = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
+
+
+def somebody_waits(database: TestDatabase) -> None:
+    until(lambda: bool(database.value(WAITS)), "the drop waits for its lock")
+
+
+def refusal(database: TestDatabase, directory: Path, **how: Any) -> RollbackError:
+    """Of a drop that leaves everything as it was, and nothing behind."""
+    before = state(database)
+    with pytest.raises(RollbackError) as refused:
+        teardown(database, directory, **how)
+    assert_same(before, state(database))
+    assert nothing_left(directory)
+    return refused.value
+
+
+def test_a_long_reader_is_named(application: TestDatabase, tmp_path: Path, three_attempts: None) -> None:
+    with rolled_back(application.connect()) as cursor:
+        cursor.execute("SELECT pg_backend_pid() FROM public.sponsor_visible_memos LIMIT 1")
+        (pid,) = cursor.fetchone()
+        error = refusal(application, tmp_path)
+    assert (error.code, f"process {pid} (user operator" in error.message) == ("lock_timeout", True), error.message
+
+
+@pytest.mark.parametrize("inserted", [0, 1])
+def test_another_attempt_exports_again_only_what_has_changed(
+    application: TestDatabase, tmp_path: Path, inserted: int
+) -> None:
+    def let_go_on(reader: Any) -> tuple[Snapshot, str] | None:
+        somebody_waits(application)
+        if not inserted:
+            until(lambda: not application.value(WAITS), "the attempt has ended")
+            reader.execute("COMMIT")
+            return None
+        # It waits for the end of the attempt.
+        application.query(
+            "INSERT INTO public.sponsor_connections (practitioner_user_id, sponsor_user_id)"
+            " SELECT sponsor_user_id, practitioner_user_id FROM public.sponsor_connections LIMIT 1"
+        )
+        found = state(application)
+        reader.execute("COMMIT")
+        return found
+
+    before = state(application)
+    with rolled_back(application.connect()) as reader, ThreadPoolExecutor(1) as beside:
+        reader.execute("SELECT FROM public.sponsor_visible_memos")
+        released = beside.submit(let_go_on, reader)
+        done = teardown(application, tmp_path)
+        before = released.result() or before
+    assert done.attempts > 1
+    assert done.exports == 1 + inserted
+    undo(application, done.bundle)
+    assert_same(before, state(application))
+
+
+def test_what_is_made_between_plan_and_drop_is_not_lost(application: TestDatabase, tmp_path: Path) -> None:
+    def commit(maker: Any) -> None:
+        somebody_waits(application)
+        maker.execute("COMMIT")
+
+    connection = application.connect()
+    with connection.cursor() as maker, ThreadPoolExecutor(1) as beside:
+        maker.execute("BEGIN; CREATE VIEW public.unplanned AS SELECT id FROM public.sponsor_visible_memos")
+        beside.submit(commit, maker)
+        with pytest.raises(RollbackError, match=r"view (public\.)?unplanned") as refused:
+            teardown(application, tmp_path)
+    assert refused.value.code == "drop_took_more"
+    assert application.value("SELECT count(*) FROM public.unplanned") is not None
+    assert nothing_left(tmp_path)
+
+
+REFUSALS = {
+    "hidden rows": ("ALTER TABLE public.sponsor_connections FORCE ROW LEVEL SECURITY", "row_security", "hide rows"),
+    "an event trigger": (
+        "CREATE FUNCTION public.never() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " 'BEGIN RAISE EXCEPTION ''not on my watch''; END';"
+        "CREATE EVENT TRIGGER never ON sql_drop EXECUTE FUNCTION public.never()", "drop_refused", "not on my watch"),
+    "what no dump tells": (
+        "ALTER TABLE public.sponsor_connections DISABLE TRIGGER ALL", "undo_impossible", "triggers disabled"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_nothing_is_dropped_that_cannot_come_back(application: TestDatabase, tmp_path: Path, case: str) -> None:
+    statement, code, words = REFUSALS[case]
+    application.query(statement, user="postgres")
+    error = refusal(application, tmp_path)
+    assert (error.code, words in error.message) == (code, True), error.message
+
+
+def test_a_full_disk_is_told_before_anything(application: TestDatabase, tmp_path: Path) -> None:
+    connection = application.connect()
+    planned = make_plan(
+        connection, server_info(connection), PlanRequest(COACHING, "drop", UNKNOWN, require_backup=False)
+    )
+    require_room(tmp_path, planned)
+    with pytest.raises(RollbackError, match="has room for") as refused:
+        require_room(tmp_path, replace(planned, plan={**planned.plan, "disk": {"bytes": 1 << 62}}))
+    assert refused.value.code == "disk_full"
+
+
+#: What is done after the drop, and how the undo refuses then.
+CONFLICTS = {
+    "a table of that name": ("CREATE TABLE public.sponsor_connections (id int)", "undo_conflict",
+                             "table public.sponsor_connections is there"),
+    "a sequence of that name": ("CREATE SEQUENCE public.sponsor_connections", "undo_conflict",
+                                "sequence public.sponsor_connections is there"),
+    "a policy of that name": ("CREATE POLICY sponsor_reads ON public.profiles USING (true)", "undo_conflict",
+                              "policy sponsor_reads on public.profiles is there"),
+    "a type of that name": ("CREATE TYPE public.sponsor_connections AS ENUM ('a')", "undo_refused",
+                            "already exists"),
+    "users who are gone": ("DELETE FROM auth.users WHERE email = 'user1@example.com'", "undo_conflict",
+                           "rows of public.sponsor_"),
+}  # fmt: skip
+
+
+def test_what_came_into_the_way_is_named(application: TestDatabase, tmp_path: Path) -> None:
+    bundle = teardown(application, tmp_path).bundle
+    for statement, code, words in CONFLICTS.values():
+        with rolled_back_after(application, statement):
+            before = state(application)
+            with pytest.raises(RollbackError) as refused:
+                undo(application, bundle)
+            assert (refused.value.code, words in refused.value.message) == (code, True), refused.value.message
+            assert_same(before, state(application))
+
+
+#: How each of them is taken back.
+BACK = {
+    "CREATE TABLE": "DROP TABLE public.sponsor_connections",
+    "CREATE SEQUENCE": "DROP SEQUENCE public.sponsor_connections",
+    "CREATE POLICY": "DROP POLICY sponsor_reads ON public.profiles",
+    "CREATE TYPE": "DROP TYPE public.sponsor_connections",
+}
+
+
+@contextmanager
+def rolled_back_after(database: TestDatabase, statement: str) -> Iterator[None]:
+    database.query(statement, user="postgres")
+    yield
+    for begins, back in BACK.items():
+        if statement.startswith(begins):
+            database.query(back, user="postgres")
+
+
+def test_who_keeps_the_undo_waiting_is_named(
+    application: TestDatabase, tmp_path: Path, three_attempts: None
+) -> None:
+    bundle = teardown(application, tmp_path).bundle
+    before = state(application)
+    with rolled_back(application.superuser()) as cursor:
+        cursor.execute("LOCK TABLE auth.users IN ROW EXCLUSIVE MODE; SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+        with pytest.raises(RollbackError, match=f"process {pid} ") as refused:
+            undo(application, bundle)
+    assert refused.value.code == "lock_timeout"
+    assert_same(before, state(application))
+
+
+def test_a_bundle_of_another_database_is_refused(application: TestDatabase, tmp_path: Path) -> None:
+    bundle = teardown(application, tmp_path).bundle
+    connection = application.connect()
+    for change, words in (("database", "is of the database other"), ("system_identifier", "of another cluster")):
+        superuser = application.superuser() if change == "system_identifier" else connection
+        with pytest.raises(RollbackError, match=words) as refused:
+            restore_dropped(
+                superuser, server_info(superuser), Bundle(bundle.directory, {**bundle.content, change: "other"}), 500
+            )
+        assert refused.value.code == "bundle_foreign"
+
+
+def test_what_came_back_otherwise_is_rolled_back(application: TestDatabase, tmp_path: Path) -> None:
+    bundle = teardown(application, tmp_path).bundle
+    before = state(application)
+    content = json.loads(json.dumps(bundle.content))
+    content["contents"]["tables"][0][3] = "1"
+    content["contents"]["sequences"][0][2] += 1
+    connection = application.connect()
+    words = r"the rows of public\.sponsor_chat_messages are others; the sequence public\."
+    with pytest.raises(RollbackError, match=words) as refused:
+        restore_dropped(connection, server_info(connection), Bundle(bundle.directory, content), 500)
+    assert refused.value.code == "undo_unequal"
+    assert_same(before, state(application))
+
+
+def test_a_truncated_archive_is_refused(application: TestDatabase, tmp_path: Path) -> None:
+    bundle = teardown(application, tmp_path).bundle
+    before = state(application)
+    archive = bundle.directory / ARCHIVE
+    whole = archive.read_bytes()
+    connection = application.connect()
+    for kept in (len(whole) // 2, len(whole) - 400, 10):
+        archive.write_bytes(whole[:kept])
+        with pytest.raises(RollbackError, match="changed or cut off") as refused:
+            undo(application, bundle)
+        assert refused.value.code == "bundle_damaged"
+        # And by what reads it, had nobody taken its sum.
+        with pytest.raises(RollbackError) as refused:
+            restore_dropped(connection, server_info(connection), bundle, 500)
+        assert refused.value.code == "archive_damaged"
+    assert_same(before, state(application))
+    archive.write_bytes(whole)
+    undo(application, bundle)
+
+
+def test_what_became_of_it_is_told_by_the_objects(application: TestDatabase, tmp_path: Path) -> None:
+    done = teardown(application, tmp_path)
+    assert outcome(application, done.bundle) == "committed"
+    there = {"table auth.users": ["pg_class", application.value("SELECT 'auth.users'::regclass::oid::bigint")]}
+    for oids, told in ((there, "not_committed"), ({**done.bundle.content["oids"], **there}, "mixed")):
+        assert outcome(application, Bundle(done.bundle.directory, {"oids": oids})) == told
