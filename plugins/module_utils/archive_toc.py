@@ -63,6 +63,8 @@ class ArchiveEntry:
     :ivar placed: where its data are is noted (custom format; False when pg_dump could not seek, or has not ended).
     :ivar offset: where its data begin in the archive; 0 where that is not noted.
     :ivar file: the file with its data (directory and tar).
+    :ivar catalog: OID of the catalog that the object is in, and ``oid`` its own; 0 where it has none. Data, and what
+        switches row level security on, have the OID of their relation and no catalog.
     """
 
     dump_id: int
@@ -77,6 +79,8 @@ class ArchiveEntry:
     placed: bool
     offset: int
     file: str
+    catalog: int = 0
+    oid: int = 0
 
 
 @contextmanager
@@ -192,7 +196,7 @@ class _Reader:
     def entry(self, in_files: bool) -> ArchiveEntry:
         dump_id = self._int()
         has_data = bool(self._int())
-        self._text(), self._text()  # OIDs
+        catalog, oid = self._number(), self._number()
         name, kind = self._text(), self._text()
         self._int()  # section
         definition = self._text()
@@ -218,7 +222,7 @@ class _Reader:
             offset = number if state == _POSITION_SET else 0
         return ArchiveEntry(
             dump_id, kind, schema, name, owner, definition, tablespace, tuple(depends_on), has_data, placed, offset,
-            file,
+            file, catalog, oid,
         )  # fmt: skip
 
     def skip_data(self, kind: bytes) -> int:
@@ -257,6 +261,10 @@ class _Reader:
         if length > _LONGEST:
             raise ArchiveDamagedError("its table of contents is damaged")
         return self._bytes(length).decode("utf-8", "replace")
+
+    def _number(self) -> int:
+        text = self._text()
+        return int(text) if text.isdigit() else 0
 
     def _text(self) -> str:
         return self._string() or ""

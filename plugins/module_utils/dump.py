@@ -130,7 +130,7 @@ def take_dump(connections: Connections, server: ServerInfo, request: DumpRequest
         ):
             dump = directory / request.path.name
             with client_environment(connections.first) as environment:
-                _run(_command(pg_dump, request, dump, moment.snapshot), request.timeout, environment)
+                run_pg_dump(_command(pg_dump, request, dump, moment.snapshot), request.timeout, environment)
             _make_private(dump)
             manifest = manifest_of(connections, server, moment, dump)
             written = write_manifest(manifest, dump)
@@ -166,7 +166,11 @@ def _command(pg_dump: Path, request: DumpRequest, dump: Path, snapshot: str) -> 
     return command
 
 
-def _run(command: list[str], timeout: float, environment: dict[str, str]) -> None:
+def run_pg_dump(command: list[str], timeout: float, environment: dict[str, str]) -> None:
+    """:param environment: of client_environment().
+    :param timeout: seconds.
+    :raises RollbackError: ``dump_failed``, ``program_timeout``.
+    """
     # From where we are: a certificate may have been given by a relative path.
     answer = own_user().run(command, Path.cwd(), timeout, environment)
     if answer.returncode != 0:

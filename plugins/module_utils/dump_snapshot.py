@@ -147,7 +147,7 @@ def moment_of(
     try:
         _begin(connection, lock_timeout_ms)
         moment = _moment(connection, lock_timeout_ms, complete)
-        with _kept_alive(connection):
+        with kept_alive(connection):
             yield moment
     finally:
         end_reading(connection)
@@ -208,7 +208,8 @@ def _moment(connection: Any, lock_timeout_ms: int, complete: bool) -> Moment:
 
 
 @contextmanager
-def _kept_alive(connection: Any) -> Iterator[None]:
+def kept_alive(connection: Any) -> Iterator[None]:
+    """The connection gives a sign of life now and then, while nobody else uses it."""
     ended = threading.Event()
 
     def beat() -> None:

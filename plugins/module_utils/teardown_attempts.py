@@ -35,6 +35,11 @@ _SHARE_OF_WAITING = 0.8
 
 Outcome = TypeVar("Outcome")
 
+#: What to try again: a lock not obtained, a statement that took too long while it waited, a deadlock.
+AGAIN: tuple[type[Exception], ...] = (
+    (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected) if pg_errors else ()
+)
+
 
 def in_attempts(
     connection: Any,
@@ -91,7 +96,7 @@ class Acting:
         script = sql.SQL("SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; {}")
         try:
             self._cursor.execute(script.format(left, left, statement))
-        except (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected) as error:
+        except AGAIN as error:
             raise LockNotObtainedError from error
 
     def end(self) -> None:

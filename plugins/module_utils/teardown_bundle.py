@@ -84,14 +84,15 @@ def begin_bundle(artifacts_dir: str, host: str, run_id: str) -> Path:
     return partial
 
 
-def finish_bundle(partial: Path, content: dict[str, Any]) -> Bundle:
+def finish_bundle(partial: Path, content: dict[str, Any], sums: dict[str, str] | None = None) -> Bundle:
     """Write what it holds, with the sums of its files, and give it its name. All of it is on disk then.
 
     :param partial: from begin_bundle(), with its files.
     :param content: JSON values.
+    :param sums: of its files, where they were taken already; others may be waiting meanwhile.
     :raises RollbackError: ``artifacts_unwritable``.
     """
-    files = {each.path: each.sha256 for each in file_sums(partial, untold)}
+    files = {each.path: each.sha256 for each in file_sums(partial, untold)} if sums is None else sums
     whole = {"format_version": FORMAT_VERSION, **content, "files": files}
     bundle = Bundle(partial.with_name(BUNDLE), whole)
     text = json.dumps({**whole, "sum": digest(canonical(whole))}, indent=2, ensure_ascii=False)

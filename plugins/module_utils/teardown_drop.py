@@ -1,0 +1,342 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The drop: export, DROP … CASCADE, the proofs that it took what was planned and can be undone, bundle, commit.
+
+All of it is one transaction. Until the DROP readers go on, and the export takes its time while writers of these tables
+wait; from the DROP to the commit everybody waits who needs what it locks.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import ArchiveDamagedError, read_head
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
+from ansible_collections.pgops.rollback.plugins.module_utils.dump import find_pg_dump
+from ansible_collections.pgops.rollback.plugins.module_utils.dump_snapshot import require_session
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
+from ansible_collections.pgops.rollback.plugins.module_utils.file_sums import file_sums
+from ansible_collections.pgops.rollback.plugins.module_utils.locks import LockNotObtainedError
+from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
+from ansible_collections.pgops.rollback.plugins.module_utils.progress import untold
+from ansible_collections.pgops.rollback.plugins.module_utils.report_files import sync
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_archive import Archive, Steps, choose
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import AGAIN, Acting, in_attempts
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import BUNDLE, Bundle, finish_bundle
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import (
+    ARCHIVE,
+    Contents,
+    export,
+    freeze_sequences,
+    read_doomed,
+    require_exportable,
+    require_room,
+    sequence_states,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import Planned
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof import (
+    catalog_now,
+    more_than,
+    not_made_again,
+    read_addresses,
+    refused_rehearsal,
+    took_more,
+    undo_impossible,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import refused
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import (
+    Scripts,
+    attach,
+    identifier,
+    make_whole,
+    scripts_of,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
+
+COMMITTED, NOT_COMMITTED, MIXED = "committed", "not_committed", "mixed"
+
+#: How many names a message has.
+_NAMED = 5
+
+_PRESENT = """
+SELECT 'pg_class', oid::bigint FROM pg_class WHERE oid = ANY (%(pg_class)s::oid[])
+UNION ALL SELECT 'pg_proc', oid::bigint FROM pg_proc WHERE oid = ANY (%(pg_proc)s::oid[])
+"""
+
+_ROUTINES = "SELECT oid::regprocedure::text FROM pg_proc WHERE oid = ANY (%s::oid[]) ORDER BY 1"
+
+_MAJOR = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """:ivar exports: how often the database was exported: again when something had changed between two attempts.
+    :ivar held_ms: from the first statement that keeps readers out to the commit.
+    """
+
+    bundle: Bundle
+    attempts: int
+    exports: int
+    held_ms: int
+
+
+@dataclass(frozen=True)
+class _Export:
+    """:ivar state: what it is an export of; another one needs another export."""
+
+    state: Any
+    steps: Steps
+    scripts: Scripts
+    sums: dict[str, str]
+    pg_dump_major: int
+
+
+def drop(
+    connection: Any,
+    server: ServerInfo,
+    planned: Planned,
+    recheck: Callable[[Any], Planned],
+    lock_timeout_ms: int,
+    partial: Path,
+    extra: dict[str, Any],
+    timeout: float,
+) -> Dropped:
+    """Export what the plan names, drop it, and leave a bundle that brings it back.
+
+    :param connection: in autocommit mode, not through a transaction-mode pooler.
+    :param recheck: reads the plan again with the cursor that it is given; it raises RollbackError unless that is what
+        was confirmed.
+    :param partial: of teardown_bundle.begin_bundle(). Nothing is left there unless the drop is committed.
+    :param extra: JSON values for the bundle.
+    :param timeout: seconds that pg_dump may take.
+    :raises RollbackError: ``disk_full``, ``pooler``, ``binaries_missing``, ``privilege_missing``, ``row_security``,
+        ``not_exportable``, ``dump_failed``, ``archive_damaged``, ``export_differs``, ``drop_refused``,
+        ``drop_took_more``, ``undo_impossible``, ``lock_timeout``, ``artifacts_unwritable``, those of ``recheck`` and of
+        catalog_reading.told_why(). Nothing has happened then.
+    :raises psycopg2.Error: when the connection is lost. If that was at the commit, the bundle is there, and
+        drop_outcome() tells whether it was committed.
+    """
+    require_session(server)
+    require_room(partial, planned)
+    pg_dump = find_pg_dump(server.major)
+    attempts = _Drop(connection, server, recheck, lock_timeout_ms, partial, extra, pg_dump, timeout)
+    tables = [(each.schema, each.short) for each in planned.targets.tables if each.kind == "table"]
+    try:
+        bundle, number = in_attempts(connection, lock_timeout_ms, tables, planned.targets.relations, attempts.attempt)
+    except BaseException:
+        _remove(connection, partial, attempts.content)
+        raise
+    return Dropped(bundle, number, attempts.exports, int((time.monotonic() - attempts.held_since) * 1000))
+
+
+def drop_outcome(cursor: Any, content: dict[str, Any]) -> str:
+    """What became of a drop, by the objects.
+
+    :param content: of the bundle.
+    :returns: COMMITTED when none of them is there, NOT_COMMITTED when all are, else MIXED.
+    """
+    wanted = {(catalog, oid) for catalog, oid in content["oids"].values()}
+    cursor.execute(_PRESENT, {
+        name: [oid for catalog, oid in wanted if catalog == name] for name in ("pg_class", "pg_proc")
+    })  # fmt: skip
+    present = set(cursor.fetchall())
+    if not present:
+        return COMMITTED
+    return NOT_COMMITTED if present == wanted else MIXED
+
+
+class _Drop:
+    """:ivar content: of the bundle, once that is complete.
+    :ivar held_since: of time.monotonic(), when readers began to be kept out.
+    """
+
+    def __init__(
+        self, connection: Any, server: ServerInfo, recheck: Callable[[Any], Planned], lock_timeout_ms: int,
+        partial: Path, extra: dict[str, Any], pg_dump: Path, timeout: float,
+    ) -> None:  # fmt: skip
+        self.content: dict[str, Any] | None = None
+        self.exports = 0
+        self.held_since = 0.0
+        self._connection = connection
+        self._server = server
+        self._recheck = recheck
+        self._lock_timeout_ms = lock_timeout_ms
+        self._partial = partial
+        self._extra = extra
+        self._pg_dump = pg_dump
+        self._timeout = timeout
+        self._archive = Archive(partial / ARCHIVE, pg_dump.with_name("pg_restore"), timeout)
+        self._export: _Export | None = None
+
+    def attempt(self, cursor: Any) -> Bundle:
+        with _savepoint(cursor):
+            planned = self._recheck(cursor)
+        tables = require_exportable(cursor, planned)
+        acting = Acting(cursor, self._lock_timeout_ms)
+        freeze_sequences(cursor, acting, planned)
+        acting.end()
+        contents = read_doomed(cursor, planned, tables)
+        before = _catalog(cursor)
+        state = (before.fingerprint, contents, frozenset(planned.radius.closure.objects))
+        if self._export is None or self._export.state != state:
+            self.exports += 1
+            export(self._connection, self._pg_dump, self._archive.path, tables, self._timeout)
+            self._export = self._read_export(cursor, planned, contents, state)
+            before = _catalog(cursor)
+        system_identifier = identifier(cursor)
+        self._act(cursor, planned)
+        after = _catalog(cursor)
+        self._rehearse(cursor, before, contents)
+        difference = compare(before, after)
+        content = {
+            **self._extra,
+            "mode": "drop",
+            "plan": planned.plan,
+            "token": planned.plan["token"],
+            "oids": {each.label: [each.catalog, each.oid] for each in planned.targets.objects},
+            "database": self._server.database,
+            "system_identifier": system_identifier,
+            "pg_dump_major": self._export.pg_dump_major,
+            "steps": self._export.steps.as_json(),
+            "contents": contents.as_json(),
+            "fingerprint": before.fingerprint,
+            "dropped": [asdict(each.object) for each in difference.dropped],
+            "altered": [
+                {"kind": each.before.kind, "name": each.before.name,
+                 "attributes": {name: old for name, (old, _new) in each.attributes.items()}}
+                for each in difference.altered
+            ],
+        }  # fmt: skip
+        self.content = content
+        return finish_bundle(self._partial, content, self._export.sums)
+
+    def _read_export(self, cursor: Any, planned: Planned, contents: Contents, state: Any) -> _Export:
+        """See that it holds every row, and put in order what an undo takes of it.
+
+        :raises RollbackError: ``archive_damaged``, ``export_differs``.
+        """
+        archive = self._archive
+        steps = choose(cursor, planned.radius.closure, archive.entries())
+        exported = dict(zip(steps.tables, _counted(archive, steps), strict=True))
+        expected = {(schema, table): rows for schema, table, rows, _hash in contents.tables}
+        if different := sorted(key for key in expected if exported.get(key) != expected[key]):
+            raise RollbackError(
+                "export_differs",
+                f"The archive does not hold the rows of {listed([quote_name(*key) for key in different], _NAMED)}: "
+                f"{exported.get(different[0])} instead of {expected[different[0]]} of the first.",
+                "Please report it; everything was rolled back.",
+            )
+        scripts = scripts_of(archive, steps)
+        sync(archive.path)
+        sums = {each.path: each.sha256 for each in file_sums(self._partial, untold)}
+        try:
+            major = int(certain(_MAJOR.match(read_head(archive.path).dump_version)).group())
+        except (ArchiveDamagedError, OSError) as error:
+            raise undo_impossible(f"the head of the archive cannot be read ({error})") from error
+        return _Export(state, steps, scripts, sums, major)
+
+    def _act(self, cursor: Any, planned: Planned) -> None:
+        """:raises LockNotObtainedError: for another attempt.
+        :raises RollbackError: ``drop_refused``, ``drop_took_more``.
+        """
+        targets = planned.targets
+        tables = [sql.Identifier(each.schema, each.short) for each in targets.tables if each.kind == "table"]
+        cursor.execute(_ROUTINES, ([each.oid for each in targets.routines],))
+        routines = [sql.SQL(name) for (name,) in cursor.fetchall()]
+        foreign = [sql.Identifier(each.schema, each.short) for each in targets.tables if each.kind != "table"]
+        sequences = [
+            sql.Identifier(each.schema, each.short)
+            for each in targets.objects if each.kind == "sequence" and not each.through
+        ]  # fmt: skip
+        statements = [
+            sql.SQL("DROP {} {} CASCADE").format(sql.SQL(what), sql.SQL(", ").join(names))
+            for what, names in (
+                ("TABLE", tables), ("FOREIGN TABLE IF EXISTS", foreign), ("ROUTINE IF EXISTS", routines),
+                ("SEQUENCE IF EXISTS", sequences),
+            ) if names
+        ]  # fmt: skip
+        cursor.execute("SAVEPOINT before_drop")
+        acting = Acting(cursor, self._lock_timeout_ms)
+        self.held_since = acting.begun
+        if tables:
+            # First, for whoever makes something that uses them is done then, and it is among what was there.
+            acting.run(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.SQL(", ").join(tables)))
+        there = read_addresses(cursor)
+        with refused(cursor, "drop_refused", "drop the objects"):
+            acting.run(sql.SQL("; ").join(statements))
+        acting.end()
+        if more := more_than(cursor, planned.radius.closure, there):
+            cursor.execute("ROLLBACK TO SAVEPOINT before_drop")
+            raise took_more(cursor, more)
+        cursor.execute("RELEASE SAVEPOINT before_drop")
+
+    def _rehearse(self, cursor: Any, before: Snapshot, contents: Contents) -> None:
+        """Make everything again, but for the rows, and let it be gone again.
+
+        :raises LockNotObtainedError: for another attempt.
+        :raises RollbackError: ``undo_impossible``.
+        """
+        ready = certain(self._export)
+        cursor.execute("SAVEPOINT rehearsal")
+        try:
+            make_whole(cursor, ready.steps, ready.scripts, None)
+            acting = Acting(cursor, self._lock_timeout_ms)
+            attach(acting, ready.steps.late)
+            acting.end()
+        except AGAIN as error:
+            raise LockNotObtainedError from error
+        except psycopg2.Error as error:
+            if self._connection.closed:
+                raise
+            raise refused_rehearsal(error) from error
+        problems = not_made_again(before, catalog_now(cursor))
+        states = sequence_states(cursor, [each[:2] for each in contents.sequences])
+        problems += [f"sequence {quote_name(*each[:2])} is elsewhere" for each in set(contents.sequences) - set(states)]
+        if problems:
+            raise undo_impossible(listed(problems, _NAMED, "; "))
+        cursor.execute("ROLLBACK TO SAVEPOINT rehearsal")
+
+
+def _counted(archive: Archive, steps: Steps) -> Iterator[int]:
+    for rows in archive.rows(steps.data):
+        rows.skip()
+        yield rows.number
+
+
+def _catalog(cursor: Any) -> Snapshot:
+    with _savepoint(cursor):
+        return catalog_now(cursor)
+
+
+@contextmanager
+def _savepoint(cursor: Any) -> Iterator[None]:
+    """Reading leaves savepoints of its own, within which no snapshot can be exported."""
+    cursor.execute("SAVEPOINT reading")
+    yield
+    cursor.execute("RELEASE SAVEPOINT reading")
+
+
+def _remove(connection: Any, partial: Path, content: dict[str, Any] | None) -> None:
+    """What is no bundle of anything. One that may have been committed stays."""
+    shutil.rmtree(partial, ignore_errors=True)
+    if content is None or connection.closed:
+        return
+    try:
+        with connection.cursor() as cursor:
+            outcome = drop_outcome(cursor, content)
+    except psycopg2.Error:
+        return
+    if outcome == NOT_COMMITTED:
+        shutil.rmtree(partial.with_name(BUNDLE), ignore_errors=True)
