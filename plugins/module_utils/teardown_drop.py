@@ -23,7 +23,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump import find_pg_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_snapshot import require_session
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
@@ -297,6 +297,13 @@ class _Drop:
             acting.end()
         except AGAIN as error:
             raise LockNotObtainedError from error
+        except LockNotObtainedError as error:
+            # The DROP has every lock already.
+            if isinstance(error.__cause__, pg_errors.QueryCanceled):
+                raise undo_impossible(
+                    "it takes longer than the lock timeout on tables that stay, an index for instance"
+                ) from error
+            raise
         except psycopg2.Error as error:
             if self._connection.closed:
                 raise
