@@ -250,6 +250,24 @@ def test_another_attempt_exports_again_only_what_has_changed(
     assert_same(before, state(application))
 
 
+def test_no_number_is_taken_from_a_sequence_that_goes(application: TestDatabase, tmp_path: Path) -> None:
+    """It would be handed out twice after the undo."""
+
+    def take(reader: Any) -> None:
+        try:
+            somebody_waits(application)
+            with pytest.raises(psycopg2.errors.LockNotAvailable):
+                application.query("SET lock_timeout = '50ms'; SELECT nextval('public.sponsor_connections_id_seq')")
+        finally:
+            reader.execute("COMMIT")
+
+    with rolled_back(application.connect()) as reader, ThreadPoolExecutor(1) as beside:
+        reader.execute("SELECT FROM public.sponsor_visible_memos")
+        taken = beside.submit(take, reader)
+        teardown(application, tmp_path)
+        taken.result()
+
+
 def test_what_is_made_between_plan_and_drop_is_not_lost(application: TestDatabase, tmp_path: Path) -> None:
     def commit(maker: Any) -> None:
         somebody_waits(application)
