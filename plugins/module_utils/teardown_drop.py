@@ -34,7 +34,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.progress import unt
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import sync
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_archive import Archive, Steps, choose
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import AGAIN, Acting, in_attempts
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import BUNDLE, Bundle, finish_bundle
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
+    BUNDLE,
+    Bundle,
+    finish_bundle,
+    unwritable,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import (
     ARCHIVE,
     Contents,
@@ -239,8 +244,12 @@ class _Drop:
                 "Please report it; everything was rolled back.",
             )
         scripts = scripts_of(archive, steps)
-        sync(archive.path)
-        sums = {each.path: each.sha256 for each in file_sums(self._partial, untold)}
+        try:
+            # Now, for nobody is kept out yet.
+            sync(archive.path)
+            sums = {each.path: each.sha256 for each in file_sums(self._partial, untold)}
+        except OSError as error:
+            raise unwritable(archive.path, error) from error
         try:
             major = int(certain(_MAJOR.match(read_head(archive.path).dump_version)).group())
         except (ArchiveDamagedError, OSError) as error:
