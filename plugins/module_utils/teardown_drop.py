@@ -23,7 +23,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump import find_pg_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_snapshot import require_session
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
@@ -34,7 +34,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.progress import unt
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import sync
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_archive import Archive, Steps, choose
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import AGAIN, Acting, in_attempts
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import BUNDLE, Bundle, finish_bundle
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
+    BUNDLE,
+    Bundle,
+    finish_bundle,
+    unwritable,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import (
     ARCHIVE,
     Contents,
@@ -239,8 +244,12 @@ class _Drop:
                 "Please report it; everything was rolled back.",
             )
         scripts = scripts_of(archive, steps)
-        sync(archive.path)
-        sums = {each.path: each.sha256 for each in file_sums(self._partial, untold)}
+        try:
+            # Now, for nobody is kept out yet.
+            sync(archive.path)
+            sums = {each.path: each.sha256 for each in file_sums(self._partial, untold)}
+        except OSError as error:
+            raise unwritable(archive.path, error) from error
         try:
             major = int(certain(_MAJOR.match(read_head(archive.path).dump_version)).group())
         except (ArchiveDamagedError, OSError) as error:
@@ -297,6 +306,13 @@ class _Drop:
             acting.end()
         except AGAIN as error:
             raise LockNotObtainedError from error
+        except LockNotObtainedError as error:
+            # The DROP has every lock already.
+            if isinstance(error.__cause__, pg_errors.QueryCanceled):
+                raise undo_impossible(
+                    "it takes longer than the lock timeout on tables that stay, an index for instance"
+                ) from error
+            raise
         except psycopg2.Error as error:
             if self._connection.closed:
                 raise

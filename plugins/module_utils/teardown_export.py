@@ -173,9 +173,17 @@ def export(connection: Any, pg_dump: Path, archive: Path, tables: list[Table], t
         *(f"--exclude-table={_pattern(*each)}" for each in hidden),
         *(f"--exclude-table-data={_pattern(*each)}" for each in others),
     ]  # fmt: skip
-    archive.touch(mode=0o600)
-    with ended_by_signals(), kept_alive(connection), client_environment(connection) as environment:
-        run_pg_dump(command, timeout, environment)
+    try:
+        archive.touch(mode=0o600)
+        with ended_by_signals(), kept_alive(connection), client_environment(connection) as environment:
+            run_pg_dump(command, timeout, environment)
+    except OSError as error:
+        raise RollbackError(
+            "dump_failed",
+            f"pg_dump cannot be run: {error.strerror}.",
+            "Remove the reason (a database with tens of thousands of tables makes its arguments too long, which"
+            " teardown_mode quarantine does not need); everything was rolled back.",
+        ) from error
 
 
 def _pattern(*parts: str) -> str:

@@ -56,6 +56,8 @@ def test_says_what_pg_restore_lists(filled: TestDatabase, tmp_path: Path, form: 
     assert (data.schema, data.name, data.owner, data.has_data, data.placed) == (
         "public", 'Odd "one', OPERATOR, True, True,
     )  # fmt: skip
+    told = {(line.split()[0].rstrip(";"), *line.split()[1:3]) for line in listed.splitlines() if line[:1].isdigit()}
+    assert told <= {(str(entry.dump_id), str(entry.catalog), str(entry.oid)) for entry in entries}
     if form == "directory":
         assert (path / data.file).with_suffix(".dat.gz").exists()
 

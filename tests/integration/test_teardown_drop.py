@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
@@ -78,10 +79,10 @@ def teardown(
     database: TestDatabase,
     directory: Path,
     manifest: dict[str, Any] | None = None,
-    meanwhile: Callable[[], None] | None = None,
+    meanwhile: Callable[[Any], None] | None = None,
     user: str = OPERATOR,
 ) -> Dropped:
-    """:param meanwhile: is called when the plan was made again, before the export."""
+    """:param meanwhile: is called with the cursor when the plan was made again, before the export."""
     connection = database.connect(user)
     server = server_info(connection)
     request = PlanRequest(manifest or COACHING, "drop", UNKNOWN, require_backup=False)
@@ -92,7 +93,7 @@ def teardown(
         found: Planned = read_plan(cursor, server, request, [])
         assert found.plan["token"] == planned.plan["token"]
         if meanwhile is not None:
-            meanwhile()
+            meanwhile(cursor)
         return found
 
     try:
@@ -249,6 +250,24 @@ def test_another_attempt_exports_again_only_what_has_changed(
     assert_same(before, state(application))
 
 
+def test_no_number_is_taken_from_a_sequence_that_goes(application: TestDatabase, tmp_path: Path) -> None:
+    """It would be handed out twice after the undo."""
+
+    def take(reader: Any) -> None:
+        try:
+            somebody_waits(application)
+            with pytest.raises(psycopg2.errors.LockNotAvailable):
+                application.query("SET lock_timeout = '50ms'; SELECT nextval('public.sponsor_connections_id_seq')")
+        finally:
+            reader.execute("COMMIT")
+
+    with rolled_back(application.connect()) as reader, ThreadPoolExecutor(1) as beside:
+        reader.execute("SELECT FROM public.sponsor_visible_memos")
+        taken = beside.submit(take, reader)
+        teardown(application, tmp_path)
+        taken.result()
+
+
 def test_what_is_made_between_plan_and_drop_is_not_lost(application: TestDatabase, tmp_path: Path) -> None:
     def commit(maker: Any) -> None:
         somebody_waits(application)
@@ -262,6 +281,33 @@ def test_what_is_made_between_plan_and_drop_is_not_lost(application: TestDatabas
             teardown(application, tmp_path)
     assert refused.value.code == "drop_took_more"
     assert application.value("SELECT count(*) FROM public.unplanned") is not None
+    assert nothing_left(tmp_path)
+
+
+def test_a_drop_that_is_ended_leaves_everything(application: TestDatabase, tmp_path: Path) -> None:
+    before = state(application)
+
+    def kill(cursor: Any) -> None:
+        application.query(
+            "SELECT pg_terminate_backend(%s)", (cursor.connection.info.backend_pid,), user="postgres"
+        )
+
+    with pytest.raises(psycopg2.OperationalError):
+        teardown(application, tmp_path, meanwhile=kill)
+    assert_same(before, state(application))
+    assert nothing_left(tmp_path)
+
+
+def test_a_commit_that_fails_leaves_no_bundle(application: TestDatabase, tmp_path: Path) -> None:
+    application.query(
+        "CREATE TABLE public.kept (id int PRIMARY KEY, other int REFERENCES public.kept DEFERRABLE INITIALLY DEFERRED)"
+    )
+    before = state(application)
+    with pytest.raises(psycopg2.IntegrityError):
+        teardown(
+            application, tmp_path, meanwhile=lambda cursor: cursor.execute("INSERT INTO public.kept VALUES (1, 2)")
+        )
+    assert_same(before, state(application))
     assert nothing_left(tmp_path)
 
 
