@@ -152,7 +152,7 @@ def drop_outcome(cursor: Any, content: dict[str, Any]) -> str:
     :param content: of the bundle.
     :returns: COMMITTED when none of them is there, NOT_COMMITTED when all are, else MIXED.
     """
-    wanted = {(catalog, oid) for catalog, oid in content["oids"].values()}
+    wanted = set(map(tuple, content["oids"].values()))
     cursor.execute(_PRESENT, {
         name: [oid for catalog, oid in wanted if catalog == name] for name in ("pg_class", "pg_proc")
     })  # fmt: skip
