@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import stat
 import tarfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -92,25 +93,26 @@ class PgDump(Source):
 
     def backups(self) -> list[Backup]:
         listed = []
-        for path in {_without_link(path): None for path in self._candidates()}:
+        for path in dict.fromkeys(self._candidates()):
             with suppress(FileNotFoundError):  # removed meanwhile, as retention does
                 listed.append(self._listed(path))
         return listed
 
-    def _candidates(self) -> Iterable[Path]:
+    def _candidates(self) -> Iterable[str]:
+        """Paths without links, as text: there may be many, and to make a Path takes longer than to look at the file."""
         given = self.settings.path or ""
         if glob.has_magic(given) and not os.path.exists(given):
             found = [Path(name) for name in glob.glob(given)]
-            return [path for path in found if not _COMPANIONS.match(path.name)]
+            return [_without_link(path) for path in found if not _COMPANIONS.match(path.name)]
         path = Path(given)
         try:
             if not path.is_dir() or dump_format(path):
                 path.stat()
-                return [path]
+                return [_without_link(path)]
             with os.scandir(path) as entries:
                 return [
-                    Path(entry.path) for entry in entries
-                    if not _COMPANIONS.match(entry.name) and (os.path.isfile(entry) or _may_be_dump(entry))
+                    _without_link(Path(entry.path)) if entry.is_symlink() else entry.path for entry in entries
+                    if not _COMPANIONS.match(entry.name) and (_is_file(entry) or _may_be_dump(entry))
                 ]  # fmt: skip
         except FileNotFoundError as error:
             raise RollbackError(
@@ -125,15 +127,17 @@ class PgDump(Source):
                 "Let the user of the play read it.",
             ) from error
 
-    def _listed(self, path: Path) -> Backup:
+    def _listed(self, path: str) -> Backup:
         """As much as a directory entry tells. Of a directory the file that is written last counts."""
-        if path.is_dir():
-            last = next((path / name for name in ("toc.dat", "data.sql") if (path / name).exists()), path)
-            size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-        else:
-            last, size = path, path.stat().st_size
-        written = datetime.fromtimestamp(last.stat().st_mtime, UTC)
-        backup = Backup(self.name, path.name, str(path), "logical", finished_at=written, size_bytes=size)
+        found = os.stat(path)
+        size, written = found.st_size, found.st_mtime
+        if stat.S_ISDIR(found.st_mode):
+            directory = Path(path)
+            last = next((file for name in ("toc.dat", "data.sql") if (file := directory / name).exists()), directory)
+            size = sum(file.stat().st_size for file in directory.iterdir() if file.is_file())
+            written = last.stat().st_mtime
+        finished = datetime.fromtimestamp(written, UTC)
+        backup = Backup(self.name, os.path.basename(path), path, "logical", finished_at=finished, size_bytes=size)
         return replace(backup, status=FAILED, problem="It is empty (0 bytes).") if size == 0 else backup
 
     def inspect(self, backup: Backup) -> Backup:
@@ -218,14 +222,18 @@ class PgDump(Source):
         return Check("structure", FAULTY, f"pg_restore cannot read it: {reason[:300].rstrip('.')}.")
 
 
-def _without_link(path: Path) -> Path:
+def _without_link(path: Path) -> str:
     """The dump that a link such as latest.dump leads to: what belongs to it lies there, and it has one name only.
 
     A link that itself has what the dump has not stays.
     """
-    if any(beside(path, ending) == path.with_name(f"{path.name}{ending}") for ending in _BESIDE):
-        return path
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    has_own = any(beside(path, ending) == path.with_name(f"{path.name}{ending}") for ending in _BESIDE)
+    return os.path.realpath(path) if path.is_symlink() and not has_own else str(path)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """The directory tells it of what is no link; os.path.isfile takes a link in a circle for no file."""
+    return entry.is_file(follow_symlinks=False) or os.path.isfile(entry)
 
 
 def _may_be_dump(entry: os.DirEntry[str]) -> bool:

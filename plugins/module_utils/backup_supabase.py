@@ -24,7 +24,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     SourceSettings,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
-from ansible_collections.pgops.rollback.plugins.module_utils.supabase_api import ManagementApi
 
 #: What each status of the API means; only a completed backup counts.
 _STATUSES = {
@@ -59,6 +58,9 @@ class Supabase(Source):
                 "backup_verification_supabase_ref is not a project's reference, which has 20 small letters.",
                 "Take it from the address of the project's dashboard; nothing was done.",
             )
+        # Late, since Ansible's HTTP client takes as long to import as all other sources together.
+        from ansible_collections.pgops.rollback.plugins.module_utils.supabase_api import ManagementApi  # noqa: PLC0415
+
         self._api = ManagementApi(settings.supabase_url, settings.supabase_token, sleep)
 
     def backups(self) -> list[Backup]:

@@ -28,10 +28,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_records impo
     read_history,
     write_record,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_options import Drilled, DrillOptions
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 from ansible_collections.pgops.rollback.plugins.module_utils.report import verdict
-from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import Drilled, DrillOptions, drill
 
 SCHEMA_VERSION = 1
 
@@ -184,6 +184,10 @@ class _Climb:
             return Rung("drill", "skipped", f"Not possible: {self._source.no_drill}")
         if self._asked.check_mode:
             return Rung("drill", "skipped", f"Check mode: {backup.id} would be restored into a disposable server.")
+        # Late, since the drill is half of the code and many runs go without; from the zip file that Ansible sends to a
+        # host all code is compiled anew.
+        from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import drill  # noqa: PLC0415
+
         self.drilled = drill(self._source, backup, self._asked.drill, self._progress)
         if self.drilled.postgres:
             self.versions["postgres"] = self.drilled.postgres

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from math import ceil
 from pathlib import Path
@@ -25,7 +25,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import (
     Source,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import Rung, judged
-from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.canary import expected_canary, look_for
 from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest import (
     compare,
@@ -44,6 +43,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.drill_checks import
     valid_constraints,
     valid_indexes,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_options import Drilled, DrillOptions
 from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import (
     ISOLATED,
     DrillServer,
@@ -61,8 +61,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.logical_restore imp
 from ansible_collections.pgops.rollback.plugins.module_utils.manifest_checks import run_checks
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.physical_restore import RECOVERY, make_safe
-from ansible_collections.pgops.rollback.plugins.module_utils.postgres_binaries import Wheel
-from ansible_collections.pgops.rollback.plugins.module_utils.system_user import SystemUser
 
 #: Memory is bounded: the server takes about this, and each of the jobs maintenance_work_mem besides.
 _MEMORY = {"shared_buffers": "256MB", "maintenance_work_mem": "256MB", "max_parallel_maintenance_workers": 0}
@@ -78,50 +76,6 @@ _CUT_SHORT = ("program_timeout", "start_failed")
 #: How many times larger than its dump a database may be, where no content manifest says.
 _GROWTH = 8
 _GROWTH_UNCOMPRESSED = 3
-
-
-@dataclass(frozen=True)
-class DrillOptions:
-    """How to drill.
-
-    :ivar directory: parent of the drill's directory; None for where disposable clusters are.
-    :ivar jobs: sessions that restore and check at once.
-    :ivar timeout: seconds for all of it.
-    :ivar superuser: bootstrap superuser of a physical backup.
-    :ivar database: whose rows are counted, of a physical backup.
-    :ivar baseline: to compare with where there is no content manifest.
-    :ivar live: connection options of the live database to compare with; None without.
-    :ivar canary: connection options of the live database to write a canary row to; None without.
-    :ivar tolerance: percent by which row counts may differ from the live ones.
-    :ivar tables: of the rollback manifest, as SQL writes them; ``checks`` likewise its own, validated.
-    """
-
-    user: SystemUser
-    directory: str | None = None
-    jobs: int = 2
-    timeout: int = 21600
-    wheels: tuple[Wheel, ...] = ()
-    superuser: str = "postgres"
-    database: str | None = None
-    baseline: Baseline | None = None
-    live: dict[str, Any] | None = None
-    canary: dict[str, Any] | None = None
-    tolerance: int = 20
-    tables: list[str] = field(default_factory=list)
-    checks: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass
-class Drilled:
-    """What a drill found out.
-
-    :ivar restore: seconds, bytes, bytes_per_second and rows; None when nothing was restored.
-    """
-
-    rung: Rung
-    restore: dict[str, Any] | None = None
-    missing_extensions: list[str] = field(default_factory=list)
-    postgres: str | None = None
 
 
 def drill(source: Source, backup: Backup, options: DrillOptions, progress: Progress) -> Drilled:

@@ -197,15 +197,14 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_sources impo
     with_token,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_verification import Verification, verify
-from ansible_collections.pgops.rollback.plugins.module_utils.baseline import read_baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import CONNECTION_ARGUMENTS
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_module
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_options import DrillOptions
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.manifest_checks import validate_checks
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.progress import ProgressFile
-from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import DrillOptions
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import own_user, system_user
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -272,6 +271,12 @@ def backup_verify(module: AnsibleModule) -> dict[str, Any]:
 def _drill_options(options: dict[str, Any]) -> DrillOptions:
     manifest = options["manifest"]
     live = {name: options[name] for name in CONNECTION_ARGUMENTS}
+    baseline = None
+    if options["baseline"]:
+        # Late, as the drill is in backup_verification.
+        from ansible_collections.pgops.rollback.plugins.module_utils.baseline import read_baseline  # noqa: PLC0415
+
+        baseline = read_baseline(Path(options["baseline"]))
     return DrillOptions(
         user=system_user(options["user"]),
         directory=options["drill_directory"],
@@ -280,7 +285,7 @@ def _drill_options(options: dict[str, Any]) -> DrillOptions:
         wheels=wheels_of(options),
         superuser=options["superuser"],
         database=options["database"],
-        baseline=read_baseline(Path(options["baseline"])) if options["baseline"] else None,
+        baseline=baseline,
         live=live if options["compare_with_live"] else None,
         canary=live if options["canary"] else None,
         tolerance=options["tolerance"],

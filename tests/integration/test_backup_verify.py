@@ -28,7 +28,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import 
 from ansible_collections.pgops.rollback.plugins.module_utils.backup import SourceSettings
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import Rung
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_pg_dump import PgDump
-from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import DrillOptions, drill
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_options import DrillOptions
+from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import drill
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
 from tests.support.database import OPERATOR, ROOT, TestDatabase
 from tests.support.dumps import COMPRESSED, take_dump

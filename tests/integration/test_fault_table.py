@@ -25,7 +25,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup_pg_dump impo
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_verification import Verification, verify
 from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
 from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest import manifest_path
-from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import DrillOptions, drill
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_options import DrillOptions
+from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import drill
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
 from tests.integration.test_backup_verify import SCHEMA
 from tests.support import faults

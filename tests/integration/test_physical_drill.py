@@ -19,7 +19,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import Physi
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_pg_basebackup import PgBasebackup
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_records import latest_drill
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_verification import Verification, verify
-from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import Drilled, DrillOptions, drill
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_options import Drilled, DrillOptions
+from ansible_collections.pgops.rollback.plugins.module_utils.restore_drill import drill
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
 from tests.support.backup_tools import (
     Store,
