@@ -118,7 +118,9 @@ def test_databases_that_were_made_the_same_way_have_the_same_plan(cluster: TestC
         finally:
             made.drop()
     first, second = (json.dumps(plan) for plan in plans)
-    assert first == second
+    # Autovacuum may have been at one of them, and what it leaves has a size.
+    sizes = r'"(?:bytes|seconds)": \d+'
+    assert re.sub(sizes, "", first) == re.sub(sizes, "", second)
     assert not re.search(r"\b(?:1[6-9]|[2-9]\d)\d{3}\b", re.sub(r'"(?:bytes|definition_sha256)": [^,]+', "", first))
 
 
