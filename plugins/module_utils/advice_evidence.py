@@ -20,7 +20,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Bas
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading import Catalog, Relation
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_rows import read_contents
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import connect, require_supported, server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import (
+    cluster_identifier,
+    connect,
+    require_supported,
+    server_info,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
@@ -45,8 +50,6 @@ _MOST_PAGES = 256 * 1024
 
 _HEADING = """
 SELECT pg_catalog.current_database(),
-       CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            THEN (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) END,
        pg_catalog.pg_database_size(pg_catalog.current_database())
 """
 
@@ -211,8 +214,8 @@ def _read(connection: Any, migration: Migration, baselines: Baselines) -> Databa
     cursor = connection.cursor()
     cursor.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(_STATEMENT_TIMEOUT)))
     cursor.execute(_HEADING)
-    name, system_identifier, size = cursor.fetchone()
-    here = Snapshot(name, system_identifier, connection.server_version, role="", taken_at="", objects={})
+    name, size = cursor.fetchone()
+    here = Snapshot(name, cluster_identifier(cursor), connection.server_version, role="", taken_at="", objects={})
     baselines = _of_this_database(baselines, here)
     writes = read_table_writes(cursor)
     after = baselines.after

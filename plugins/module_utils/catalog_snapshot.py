@@ -37,6 +37,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_rows import
     read_contents,
     read_sequence_states,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.table_content import begin_reading, end_reading
@@ -53,11 +54,8 @@ _LOCK_TIMEOUT = 500
 _CATALOG_TIMEOUT = 120_000
 _CONTENT_TIMEOUT = 3_600_000
 
-# Whoever may not ask for the identifier has a snapshot without it.
 _HEADING = """
 SELECT pg_catalog.current_database(), current_user::text, pg_catalog.now() AT TIME ZONE 'UTC',
-       CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            THEN (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) END,
        (SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 """
 _UNKNOWN_SCHEMAS = """
@@ -224,7 +222,7 @@ def _read(
     cursor = connection.cursor()
     _limit(cursor, _CATALOG_TIMEOUT)
     cursor.execute(_HEADING)
-    database, role, now, system_identifier, oid = cursor.fetchone()
+    database, role, now, oid = cursor.fetchone()
     if schemas is not None:
         cursor.execute(_UNKNOWN_SCHEMAS, (schemas,))
         unknown = [name for (name,) in cursor.fetchall()]
@@ -238,7 +236,7 @@ def _read(
     counts, sums = _contents(connection, catalog, rows, checksums)
     snapshot = Snapshot(
         database=database,
-        system_identifier=system_identifier,
+        system_identifier=cluster_identifier(cursor),
         server_version_num=connection.server_version,
         role=role,
         taken_at=now.replace(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -166,6 +166,19 @@ def server_info(connection: Any) -> ServerInfo:
     )
 
 
+def cluster_identifier(cursor: Any) -> str | None:
+    """The system identifier of the cluster; None where the role may not ask for it.
+
+    In two statements: the server checks the privilege on a function as it begins, also where a CASE leaves it out.
+    """
+    cursor.execute("SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')")
+    if not cursor.fetchone()[0]:
+        return None
+    cursor.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
+    found: str = cursor.fetchone()[0]
+    return found
+
+
 def require_supported(server: ServerInfo) -> None:
     """:raises RollbackError: ``version_unsupported``."""
     if server.major not in SUPPORTED_MAJORS:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import require_confirmed
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import parse_lock_timeout
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_aftermath import broken_now
@@ -42,12 +42,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine
     taken_schemas,
 )
 
-# Of the database a bundle is of; whoever may not ask for the identifier has a bundle without it.
-IDENTITY = """
-SELECT CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            THEN (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) END,
-       pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
-"""
+_NOW = """SELECT pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
 
 
 @dataclass(frozen=True)
@@ -146,11 +141,11 @@ def _quarantined(
         order.require(again)
         schema = quarantine_schema(order.run_id, taken_schemas(cursor))
         prepared = prepare_quarantine(cursor, again, schema)
-        cursor.execute(IDENTITY)
-        identifier, now = cursor.fetchone()
+        cursor.execute(_NOW)
+        (now,) = cursor.fetchone()
         heading = {
             "mode": again.plan["mode"], "host": order.host, "run_id": order.run_id, "created": now,
-            "database": server.database, "system_identifier": identifier,
+            "database": server.database, "system_identifier": cluster_identifier(cursor),
             "server_version_num": server.version_num, "role": server.user, "plan": again.plan,
         }  # fmt: skip
         bundle = finish_bundle(partial, {**heading, **prepared.content})

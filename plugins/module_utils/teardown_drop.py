@@ -22,7 +22,7 @@ from typing import Any
 from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import ArchiveDamagedError, read_head
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump import find_pg_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_snapshot import require_session
@@ -64,7 +64,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import (
     Scripts,
     attach,
-    identifier,
     make_whole,
     scripts_of,
 )
@@ -200,7 +199,7 @@ class _Drop:
             export(self._connection, self._pg_dump, self._archive.path, tables, self._timeout)
             self._export = self._read_export(cursor, planned, contents, state)
             before = _catalog(cursor)
-        system_identifier = identifier(cursor)
+        system_identifier = cluster_identifier(cursor)
         self._act(cursor, planned)
         after = _catalog(cursor)
         self._rehearse(cursor, before, contents)

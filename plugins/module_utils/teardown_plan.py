@@ -28,9 +28,9 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object impo
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading import told_why
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import token_for
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE, Dependent
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
 from ansible_collections.pgops.rollback.plugins.module_utils.table_content import begin_reading, end_reading
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_backup import (
     REQUIRE_OVERRIDE,
@@ -73,12 +73,7 @@ _CATALOG_TIMEOUT = 120_000
 _NOT_IN_TOKEN = ("token", "rows", "disk", "backup", "blockers", "warnings")
 _NOT_OF_OBJECTS = ("rows", "rows_are", "bytes")
 
-# Whoever may not ask for the identifier is told less by a baseline of another cluster.
-_IDENTITY = """
-SELECT CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
-            THEN (SELECT system_identifier::text FROM pg_control_system()) END,
-       (SELECT oid::bigint FROM pg_database WHERE datname = current_database())
-"""
+_DATABASE = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
 
 
 @dataclass(frozen=True)
@@ -225,14 +220,10 @@ def reading(connection: Any) -> Iterator[Any]:
 
 def _fitting(cursor: Any, server: ServerInfo, provenance: Provenance) -> Provenance:
     """:raises RollbackError: of Provenance.require_fit()."""
-    cursor.execute("SAVEPOINT identity")
-    try:
-        cursor.execute(_IDENTITY)
-        identifier, oid = cursor.fetchone()
-    except psycopg2.Error:
-        cursor.execute("ROLLBACK TO SAVEPOINT identity")
-        identifier, oid = None, None
+    cursor.execute(_DATABASE)
+    (oid,) = cursor.fetchone()
     identities = {"database": {server.database: oid}}
+    identifier = cluster_identifier(cursor)
     now = Snapshot(
         server.database, identifier, server.version_num, server.user, "", objects={}, identities=identities
     )

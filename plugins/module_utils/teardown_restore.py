@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import CatalogObject
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump import find_pg_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
@@ -69,9 +69,6 @@ FROM (
 ) AS g ORDER BY g.step
 """
 
-_MAY_ASK = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE')"
-_IDENTIFIER = "SELECT system_identifier::text FROM pg_control_system()"
-
 
 @dataclass(frozen=True)
 class Scripts:
@@ -97,16 +94,6 @@ def scripts_of(archive: Archive, steps: Steps) -> Scripts:
         archive.script(steps.early, "post-data"),
         archive.script(steps.privileges),
     )
-
-
-def identifier(cursor: Any) -> str | None:
-    """Of the cluster; None where the role may not ask."""
-    cursor.execute(_MAY_ASK)
-    if not cursor.fetchone()[0]:
-        return None
-    cursor.execute(_IDENTIFIER)
-    found: str = cursor.fetchone()[0]
-    return found
 
 
 def make_whole(cursor: Any, steps: Steps, scripts: Scripts, archive: Archive | None) -> None:
@@ -213,7 +200,7 @@ def _validate(cursor: Any, steps: Steps) -> None:
 
 
 def _require_own(cursor: Any, server: ServerInfo, content: dict[str, Any]) -> None:
-    then, now = content["system_identifier"], identifier(cursor)
+    then, now = content["system_identifier"], cluster_identifier(cursor)
     other_cluster = then is not None and now is not None and then != now
     if content["database"] != server.database or other_cluster:
         raise RollbackError(

@@ -10,10 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import parse_lock_timeout
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import IDENTITY
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import in_attempts
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
     UNDONE,
@@ -46,8 +45,7 @@ def undo(
     """
     lock_timeout_ms = parse_lock_timeout(lock_timeout, server)
     with reading(connection) as cursor:
-        cursor.execute(IDENTITY)
-        identifier, _now = cursor.fetchone()
+        identifier = cluster_identifier(cursor)
         bundle = (
             _given(cursor, server, identifier, Path(path)) if path
             else _newest(cursor, server, identifier, artifacts_dir, host)

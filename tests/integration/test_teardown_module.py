@@ -187,6 +187,14 @@ def test_killed_at_any_moment_it_is_all_or_nothing(application: TestDatabase, tm
     assert state(application) == before
 
 
+def test_a_role_that_may_not_ask_for_the_identifier_does_without(application: TestDatabase, tmp_path: Path) -> None:
+    application.query("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC", user="postgres")
+    assert run_module("catalog_snapshot", application.login())["snapshot"]["system_identifier"] is None
+    done = tear_down(application, tmp_path, token_of(application))
+    assert (done["changed"], read_bundle(Path(done["bundle"])).content["system_identifier"]) == (True, None)
+    assert undo(application, tmp_path)["changed"]
+
+
 def test_an_unfinished_bundle_is_none(application: TestDatabase, tmp_path: Path) -> None:
     (tmp_path / "db1/run-0" / PARTIAL).mkdir(parents=True)
     assert undo(application, tmp_path)["code"] == "bundle_none"
