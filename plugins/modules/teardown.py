@@ -13,6 +13,7 @@ version_added: 0.1.0
 description:
   - Makes the plan of M(pgops.rollback.teardown_plan) again, first alone and then under its locks, and refuses unless it
     is the very plan that O(confirm) stands for. Then all of it is done in one transaction, or nothing.
+  - A V(drop) can be planned in this release, and is refused here.
   - Tables are locked in SHARE ROW EXCLUSIVE mode first, which lets readers and C(pg_dump) go on. An attempt that does
     not get all its locks within O(lock_timeout) rolls back entirely and lets everybody go on; after 20 attempts it
     gives up and names who stood in the way. No session is ended.
@@ -23,56 +24,8 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes
+  - pgops.rollback.teardown_request
 options:
-  manifest:
-    description:
-      - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
-        functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
-        the name. Other keys are ignored, but for C(name).
-      - Partitions, and the sequences of columns, need not be named. Names that do not exist are reported as drift.
-    type: dict
-    required: true
-  mode:
-    description:
-      - V(quarantine) moves the objects to a schema of their own. V(drop) can be planned in this release, and is
-        refused here.
-    type: str
-    choices: [quarantine, drop]
-    default: quarantine
-  baseline_before:
-    description:
-      - File of the baseline from before the migration. What it already has is not the migration's. Where there is no
-        such file, nobody knows, which stands in the way.
-    type: path
-  baseline_after:
-    description: File of the baseline from after it. What came between the two and is not in O(manifest) is drift.
-    type: path
-  records_dir:
-    description: Directory with the records of backup verifications. Without it no backup counts.
-    type: path
-  require_backup:
-    description: Whether V(drop) needs a backup whose restore drill succeeded. Otherwise its lack is a warning.
-    type: bool
-    default: true
-  backup_max_age:
-    description: How old the last restore drill may be, with C(s), C(m), C(h), C(d) or C(w).
-    type: str
-    default: 24h
-  lock_timeout:
-    description:
-      - How long one attempt waits for all its locks, with C(ms) or C(s). It has to be below the server's
-        C(deadlock_timeout).
-    type: str
-    default: 500ms
-  allow_unknown_provenance:
-    description: Whether objects may go of which no baseline says that the migration created them.
-    type: bool
-    default: false
-  override_provenance:
-    description: Names, as in RV(plan), of objects that may go though they were there before the migration.
-    type: list
-    elements: str
-    default: []
   confirm:
     description:
       - The token of the plan, or of the batch that O(batch) is. The only way to have anything done.

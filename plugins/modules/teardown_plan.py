@@ -23,55 +23,8 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes.read_only
+  - pgops.rollback.teardown_request
 options:
-  manifest:
-    description:
-      - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
-        functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
-        the name. Other keys are ignored, but for C(name).
-      - Partitions, and the sequences of columns, need not be named. Names that do not exist are reported as drift.
-    type: dict
-    required: true
-  mode:
-    description:
-      - V(quarantine) moves the objects to a schema of their own, V(drop) drops them.
-    type: str
-    choices: [quarantine, drop]
-    default: quarantine
-  baseline_before:
-    description:
-      - File of the baseline from before the migration. What it already has is not the migration's. Where there is no
-        such file, nobody knows, which stands in the way.
-    type: path
-  baseline_after:
-    description: File of the baseline from after it. What came between the two and is not in O(manifest) is drift.
-    type: path
-  records_dir:
-    description: Directory with the records of backup verifications. Without it no backup counts.
-    type: path
-  require_backup:
-    description: Whether V(drop) needs a backup whose restore drill succeeded. Otherwise its lack is a warning.
-    type: bool
-    default: true
-  backup_max_age:
-    description: How old the last restore drill may be, with C(s), C(m), C(h), C(d) or C(w).
-    type: str
-    default: 24h
-  lock_timeout:
-    description:
-      - How long the teardown is going to wait for a lock, with C(ms) or C(s). It has to be below the server's
-        C(deadlock_timeout).
-    type: str
-    default: 500ms
-  allow_unknown_provenance:
-    description: Whether objects may go of which no baseline says that the migration created them.
-    type: bool
-    default: false
-  override_provenance:
-    description: Names, as in RV(plan), of objects that may go though they were there before the migration.
-    type: list
-    elements: str
-    default: []
   count_rows:
     description: Whether rows are counted, for 10 seconds at the most. Otherwise the planner's estimates are given.
     type: bool
