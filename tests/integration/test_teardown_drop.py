@@ -17,8 +17,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot, read_snapshot
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
@@ -37,7 +36,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import Restored, restore_dropped
 from tests.support.database import OPERATOR, ROOT, TestDatabase
-from tests.support.quarantine import MANIFEST, UNKNOWN, load_shapes, schema_text
+from tests.support.quarantine import MANIFEST, UNKNOWN, assert_same, load_shapes, state
 from tests.support.teardown import COACHING, load_application, rolled_back
 from tests.support.waiting import until
 
@@ -59,20 +58,6 @@ def as_released(database: TestDatabase) -> None:
         " SELECT p.id, s.id FROM auth.users p JOIN auth.users s ON s.id < p.id ORDER BY p.id, s.id LIMIT 50;"
         "DELETE FROM public.sponsor_connections WHERE id > 47"
     )
-
-
-def state(database: TestDatabase) -> tuple[Snapshot, str]:
-    connection = database.superuser()
-    snapshot = read_snapshot(connection, "exact", checksums=True)
-    connection.close()
-    return snapshot, schema_text(database)
-
-
-def assert_same(before: tuple[Snapshot, str], after: tuple[Snapshot, str]) -> None:
-    assert compare(before[0], after[0]).texts() == []
-    for part in ("fingerprint", "rows", "checksums", "sequences"):
-        assert getattr(after[0], part) == getattr(before[0], part), part
-    assert after[1] == before[1]
 
 
 def teardown(

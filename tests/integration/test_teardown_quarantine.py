@@ -19,8 +19,7 @@ import psycopg2
 import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot, read_snapshot
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import read_snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting
@@ -40,9 +39,10 @@ from tests.support.quarantine import (
     MANIFEST,
     SCHEMA,
     UNKNOWN,
+    assert_same,
     load_shapes,
     quarantine,
-    schema_text,
+    state,
     undo,
 )
 from tests.support.teardown import COACHING, load_application, rolled_back
@@ -52,20 +52,6 @@ from tests.support.teardown import COACHING, load_application, rolled_back
 def application(database: TestDatabase) -> TestDatabase:
     load_application(database)
     return database
-
-
-def state(database: TestDatabase) -> tuple[Snapshot, str]:
-    connection = database.superuser()
-    snapshot = read_snapshot(connection, "exact", checksums=True)
-    connection.close()
-    return snapshot, schema_text(database)
-
-
-def assert_same(before: tuple[Snapshot, str], after: tuple[Snapshot, str]) -> None:
-    assert compare(before[0], after[0]).texts() == []
-    for part in ("fingerprint", "rows", "checksums", "sequences", "identities"):
-        assert getattr(after[0], part) == getattr(before[0], part), part
-    assert after[1] == before[1]
 
 
 def outcome(database: TestDatabase, content: dict[str, Any]) -> str:
@@ -106,7 +92,7 @@ def test_everything_comes_back_as_it_was(application: TestDatabase) -> None:
     assert outcome(application, content) == "committed"
     returned = undo(application, content)
     assert (returned.moved, returned.notes) == (sum(not each["along"] for each in content["moves"]), [])
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
     assert outcome(application, content) == "not_committed"
 
 
@@ -115,7 +101,7 @@ def test_the_statements_in_the_bundle_do_it_by_hand(application: TestDatabase) -
     before = state(application)
     content = quarantine(application, MANIFEST)
     application.query("\n".join(content["by_hand"]))
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
 
 
 def test_nobody_gets_at_what_is_in_quarantine_and_survivors_work(application: TestDatabase) -> None:
@@ -153,7 +139,7 @@ def test_a_superuser_moves_what_belongs_to_others(application: TestDatabase) -> 
         cursor.execute("DELETE FROM auth.users WHERE email = 'user1@example.com'")
         cursor.execute("UPDATE public.sponsor_feedback SET connection_id = 7 WHERE connection_id = 8")
     undo(application, content, user="postgres")
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
 
 
 def test_only_the_last_statements_keep_readers_out(application: TestDatabase) -> None:
@@ -190,7 +176,7 @@ def test_a_member_of_the_owner_moves_it_and_a_superuser_brings_it_back(applicati
         with rolled_back(application.superuser()) as cursor:
             cursor.execute("DELETE FROM auth.users WHERE email = 'user60@example.com'")
         undo(application, content, user="postgres")
-        assert_same(before, state(application))
+        assert_same(before, state(application), same_objects=True)
     finally:
         application.query("REVOKE auth_admin FROM operator", user="postgres")
 
@@ -199,7 +185,7 @@ def test_functions_alone_are_moved_without_any_lock_on_tables(application: TestD
     before = state(application)
     content = quarantine(application, {"functions": COACHING["functions"]})
     assert undo(application, content).moved == 2
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
 
 
 def test_an_attempt_that_does_not_get_through_changes_nothing(application: TestDatabase) -> None:
@@ -210,11 +196,11 @@ def test_an_attempt_that_does_not_get_through_changes_nothing(application: TestD
 
     with pytest.raises(KeyboardInterrupt):
         quarantine(application, last=veto)
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
     # The session is ended with everything done and nothing committed.
     with pytest.raises(psycopg2.OperationalError):
         quarantine(application, last=lambda: kill(application))
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
     # The server itself refuses.
     application.query(
         "CREATE FUNCTION public.veto() RETURNS event_trigger LANGUAGE plpgsql AS"
@@ -226,7 +212,7 @@ def test_an_attempt_that_does_not_get_through_changes_nothing(application: TestD
         quarantine(application)
     assert refused.value.code == "quarantine_refused"
     application.query("DROP EVENT TRIGGER veto; DROP FUNCTION public.veto()", user="postgres")
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
 
 
 @contextmanager
@@ -277,7 +263,7 @@ def test_a_long_reader_is_named_and_others_are_not_kept_waiting(
     assert max(of_the_table) < 0.6
     assert max(others) < 0.6
     assert len(others) > 100
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
 
 
 def test_the_way_back_does_not_keep_others_waiting_either(
@@ -295,7 +281,7 @@ def test_the_way_back_does_not_keep_others_waiting_either(
     assert max(waits) < 0.6
     assert outcome(application, content) == "committed"
     undo(application, content)
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
 
 
 def test_a_lock_on_something_else_that_has_to_be_described_is_told_soon(application: TestDatabase) -> None:
@@ -310,7 +296,7 @@ def test_a_lock_on_something_else_that_has_to_be_described_is_told_soon(applicat
                 act()
             assert time.monotonic() - begun < 5
         assert refused.value.code == "lock_timeout"
-        assert_same(before, state(application))
+        assert_same(before, state(application), same_objects=True)
         act()
 
 
@@ -392,7 +378,7 @@ def test_what_came_into_the_way_is_named(application: TestDatabase, case: str) -
     assert (error.code, words in error.message) == ("undo_conflict", True), error.message
     with pytest.raises((RollbackError, psycopg2.Error)):
         undo(application, content)
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
 
 
 #: The same, of what only the proof finds.
@@ -414,7 +400,7 @@ def test_what_was_changed_in_quarantine_is_named(application: TestDatabase, case
     with pytest.raises(RollbackError, match=re.escape(words)) as refused:
         undo(application, content)
     assert refused.value.code == "undo_conflict"
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
 
 
 def test_what_need_not_be_as_it_was_is_told(application: TestDatabase) -> None:
@@ -440,7 +426,7 @@ def test_a_way_back_that_is_ended_leaves_everything_in_quarantine(application: T
     before = state(application)
     with pytest.raises(psycopg2.OperationalError):
         undo(application, content, last=lambda: kill(application))
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
     assert outcome(application, content) == "committed"
     assert undo(application, content).notes == []
 
@@ -453,7 +439,7 @@ def test_a_schema_that_stayed_is_left_alone_by_the_next_one(application: TestDat
     second = quarantine(application)
     assert second["schema"] != first["schema"] == SCHEMA
     undo(application, second)
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
 
 
 def test_what_became_of_it_is_told_by_the_objects(application: TestDatabase) -> None:
@@ -525,7 +511,7 @@ def test_functions_of_one_name_and_an_array_type_are_no_conflict(application: Te
     before = state(application)
     manifest = {"tables": ["public.t", "public.u"], "functions": ["public.f(text)", "s.f(integer)"]}
     undo(application, quarantine(application, manifest))
-    assert_same(before, state(application))
+    assert_same(before, state(application), same_objects=True)
 
 
 def test_who_still_sees_the_rows_is_told(application: TestDatabase) -> None:

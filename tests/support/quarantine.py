@@ -11,6 +11,8 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot, read_snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, in_attempts
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import (
@@ -176,3 +178,19 @@ def schema_text(database: TestDatabase) -> str:
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     return "\n".join(line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
+def state(database: TestDatabase) -> tuple[Snapshot, str]:
+    """Everything about it: catalogs, rows, sequences, and what pg_dump says."""
+    connection = database.superuser()
+    snapshot = read_snapshot(connection, "exact", checksums=True)
+    connection.close()
+    return snapshot, schema_text(database)
+
+
+def assert_same(before: tuple[Snapshot, str], after: tuple[Snapshot, str], same_objects: bool = False) -> None:
+    """:param same_objects: by their OIDs, too."""
+    assert compare(before[0], after[0]).texts() == []
+    for part in ("fingerprint", "rows", "checksums", "sequences", *(["identities"] if same_objects else [])):
+        assert getattr(after[0], part) == getattr(before[0], part), part
+    assert after[1] == before[1]
