@@ -195,6 +195,30 @@ def test_a_role_that_may_not_ask_for_the_identifier_does_without(application: Te
     assert undo(application, tmp_path)["changed"]
 
 
+def test_verification_looks_past_what_is_in_quarantine(database: TestDatabase, tmp_path: Path) -> None:
+    """Its functions cannot find its tables, its sequences are behind, its keys are bare: nobody uses it."""
+    database.query("CREATE TABLE kept (id int PRIMARY KEY)")
+    kept = {
+        "migration": "m", "moment": "before", "artifacts_dir": str(tmp_path), "host": "db1", "operator": "me",
+    }  # fmt: skip
+    baseline = run_module("migration_baseline", {**database.login(), **kept})["path"]
+    database.query(
+        "CREATE TABLE made (id serial PRIMARY KEY, k int); INSERT INTO made VALUES (7, 1);"
+        "ALTER TABLE made ADD CONSTRAINT late CHECK (k > 0) NOT VALID;"
+        "CREATE TABLE bare (id serial PRIMARY KEY); ALTER TABLE bare ALTER id DROP DEFAULT;"
+        "CREATE FUNCTION reads() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM public.made'"
+    )
+    manifest = {"tables": ["public.made", "public.bare"], "functions": ["public.reads()"]}
+    planned = {"manifest": manifest, "baseline_before": baseline}
+    token = run_module("teardown_plan", {**database.login(), **planned})["token"]
+    verified = {**database.login(), "baseline": baseline}
+    found = {each["name"] for each in run_module("rollback_verify", verified)["checks"] if each["status"] == "failed"}
+    assert found >= {"sequences", "keys_without_default"}
+    assert tear_down(database, tmp_path, token, **planned, allow_unknown_provenance=False)["changed"]
+    after = run_module("rollback_verify", verified)
+    assert [each for each in after["checks"] if each["status"] in ("failed", "warned")] == []
+
+
 def test_an_unfinished_bundle_is_none(application: TestDatabase, tmp_path: Path) -> None:
     (tmp_path / "db1/run-0" / PARTIAL).mkdir(parents=True)
     assert undo(application, tmp_path)["code"] == "bundle_none"
