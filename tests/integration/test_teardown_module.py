@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle imp
 from tests.support.database import TestDatabase
 from tests.support.modules import ModuleRun, run_module
 from tests.support.teardown import COACHING, load_application
+from tests.support.waiting import until
 
 OTHER = "rb-000000000000"
 
@@ -132,6 +134,31 @@ def test_a_lock_in_the_way_leaves_everything_and_no_bundle(application: TestData
     holder.cursor().execute("ROLLBACK")
     assert state(application) == before
     assert [path.name for path in (tmp_path / "db1/run-1").iterdir()] == []
+
+
+def test_the_plan_is_made_again_under_the_locks(application: TestDatabase, tmp_path: Path) -> None:
+    token, holder, observer = token_of(application), application.connect(), application.superuser()
+    holder.cursor().execute(
+        "BEGIN; LOCK TABLE public.sponsor_connections IN ROW EXCLUSIVE MODE;"
+        "CREATE VIEW public.made_meanwhile AS SELECT id FROM public.sponsor_connections"
+    )
+    waiting = (
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock'"
+        f" AND {holder.info.backend_pid} = ANY (pg_blocking_pids(pid))"
+    )
+    cursor = observer.cursor()
+
+    def is_waiting() -> bool:
+        cursor.execute(waiting)
+        return bool(cursor.fetchone()[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(tear_down, application, tmp_path, token)
+        until(is_waiting, "the teardown waits for the lock")
+        holder.cursor().execute("COMMIT")
+        run = running.result()
+    assert (run.get("code"), list(tmp_path.rglob("bundle*"))) == ("confirmation_stale", [])
+    assert application.value("SELECT count(*) FROM public.made_meanwhile") == 200
 
 
 def test_a_bundle_that_is_not_what_was_written_is_refused(application: TestDatabase, tmp_path: Path) -> None:
