@@ -50,27 +50,28 @@ def undo(
             _given(cursor, server, identifier, Path(path)) if path
             else _newest(cursor, server, identifier, artifacts_dir, host)
         )  # fmt: skip
-        moves = [each for each in bundle.content["moves"] if not each["along"]]
-        result = {"bundle": str(bundle.directory), "objects": len(moves), "notes": []}
+        # As the plan counts them: the sequences of columns, which go along with their tables, among them.
+        number = len(bundle.content["moves"])
+        result = {"bundle": str(bundle.directory), "objects": number, "notes": []}
         if quarantine_outcome(cursor, bundle.content) != COMMITTED:
             return {**result, "changed": False, "status": "ok", "msg": "Nothing to do: it was undone already."}
         require_returnable(cursor, bundle.content)
     if check_mode:
         return {
             **result, "changed": True, "status": "changed",
-            "msg": f"Would bring {len(moves)} objects back from {bundle.content['schema']}. Check mode does nothing.",
+            "msg": f"Would bring {number} objects back from {bundle.content['schema']}. Check mode does nothing.",
         }  # fmt: skip
     returned, attempts = in_attempts(
         connection, lock_timeout_ms, *quarantine_locks(bundle.content),
         lambda cursor: return_from_quarantine(cursor, bundle.content, lock_timeout_ms),
     )  # fmt: skip
     with suppress(OSError):  # the objects' places tell it, too
-        bundle.note(UNDONE, {"objects": returned.moved})
+        bundle.note(UNDONE, {"objects": number})
     with reading(connection) as cursor:
         notes = [*returned.notes, *rows_since(cursor, bundle.content)]
     return {
         **result, "changed": True, "status": "changed", "attempts": attempts, "notes": notes,
-        "msg": " ".join([f"{returned.moved} objects are back, proven to be as they were before the teardown.", *notes]),
+        "msg": " ".join([f"{number} objects are back, proven to be as they were before the teardown.", *notes]),
     }  # fmt: skip
 
 

@@ -85,6 +85,8 @@ def test_there_and_back(application: TestDatabase, tmp_path: Path) -> None:
 
     back = undo(application, tmp_path)
     assert (back["changed"], back["notes"], back["bundle"]) == (True, [], str(bundle))
+    # What is told to have gone is told to be back.
+    assert back["objects"] == len(done["plan"]["objects"]) == 8
     assert state(application) == before
     assert token_of(application) == token
     assert "There is no teardown of db1" in undo(application, tmp_path)["msg"]
