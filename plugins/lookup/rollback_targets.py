@@ -62,6 +62,7 @@ _list:
 """
 
 import difflib
+import gc
 from collections.abc import Iterable
 from typing import Any
 
@@ -98,6 +99,7 @@ class LookupModule(LookupBase):
             )
         if not only_looked_at:
             self._require_hosts(terms, variables)
+        _spare_the_workers()
         return terms
 
     def _require_hosts(self, terms: list[Any], variables: dict[str, Any]) -> None:
@@ -135,6 +137,15 @@ def require_run_of_its_own(asked: Iterable[str], needed: str | None, apart: list
             f'The step of the tag "{needed}" is a run of its own, and nothing was done.'
             f" Run {', '.join(others)} before it or after it."
         )
+
+
+def _spare_the_workers() -> None:
+    """Keep the garbage collector from what is loaded by now, before the first task, and needed until the run ends.
+
+    Ansible forks a process for every task. One that makes a module ready allocates so much that the collector would
+    look through all of the heap, and thereby copy it: a tenth of the time of a short run.
+    """
+    gc.freeze()
 
 
 def require_known_tags(
