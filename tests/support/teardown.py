@@ -37,6 +37,18 @@ def load_application(database: TestDatabase) -> None:
         database.query((ROOT / "demo" / name).read_text(encoding="utf-8"), user=user)
 
 
+def add_messages(database: TestDatabase, total: int) -> None:
+    """So many chat messages in all, between those who have a connection already."""
+    database.query(
+        "INSERT INTO public.sponsor_chat_messages (connection_id, sender_id, receiver_id, message_text)"
+        " SELECT c.id, c.sponsor_user_id, c.practitioner_user_id, 'Message ' || n"
+        " FROM generate_series(1, %s - (SELECT count(*) FROM public.sponsor_chat_messages)) n"
+        " JOIN public.sponsor_connections c ON c.id = 1 + n %% 200",
+        (total,),
+    )
+    assert database.value("SELECT count(*) FROM public.sponsor_chat_messages") == total
+
+
 def read_radius(connection: Any, manifest: dict[str, Any], mode: str = "drop") -> tuple[Targets, BlastRadius]:
     with reading(connection) as cursor:
         targets = resolve(cursor, manifest)
