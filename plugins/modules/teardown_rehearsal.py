@@ -43,10 +43,23 @@ options:
     type: str
     default: postgres
   pairs:
-    description: As O(pgops.rollback.rollback_verify#module:pairs).
+    description: Columns of two tables whose rows belong together.
     type: list
     elements: dict
     default: []
+    suboptions:
+      left:
+        description: Schema, table and column of what comes first, such as V(auth.users.id).
+        type: str
+        required: true
+      right:
+        description: The column whose rows each need a partner in O(pairs[].left), such as V(public.profiles.id).
+        type: str
+        required: true
+      both:
+        description: Whether each row of O(pairs[].left) needs a partner, too.
+        type: bool
+        default: false
   count_rows:
     description: Whether verification counts rows where the baseline has exact counts.
     type: bool
@@ -189,6 +202,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.rehearsal_verificat
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_rehearsal import Rehearsal, rehearse
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_pairs import PAIR_ARGUMENTS
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **CONNECTION_ARGUMENTS,
@@ -198,7 +212,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "drill_jobs": {"type": "int", "default": 2},
     "drill_timeout": {"type": "str", "default": "6h"},
     "superuser": {"type": "str", "default": "postgres"},
-    "pairs": {"type": "list", "elements": "dict", "default": []},
+    "pairs": {"type": "list", "elements": "dict", "default": [], "options": PAIR_ARGUMENTS},
     "count_rows": {"type": "bool", "default": True},
     "statement_timeout": {"type": "str", "default": "30s"},
     "progress_file": {"type": "path"},
