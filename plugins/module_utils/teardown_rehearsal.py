@@ -49,7 +49,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.rehearsal_verificat
 from ansible_collections.pgops.rollback.plugins.module_utils.restored_server import server_for
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest, make_plan
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import undo
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import UndoRequest, undo
 from ansible_collections.pgops.rollback.plugins.module_utils.verification import CheckResult
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import some
 
@@ -173,17 +173,21 @@ class _Run:
         artifacts = server.cluster.directory / "bundle"
         artifacts.mkdir(mode=0o700)
         order = Order(
-            request, _HOST, plan["token"], {_HOST: plan["token"]}, str(artifacts), _RUN, plan["rows"]["total"], 0
-        )
+            request, host=_HOST, confirm=plan["token"], batch={_HOST: plan["token"]}, artifacts_dir=str(artifacts),
+            run_id=_RUN, planned_rows=plan["rows"]["total"], max_row_growth=0, timeout=self._left(),
+            artifacts_last=True,  # as long as the copy that they are of
+        )  # fmt: skip
         torn_down = tear_down(connection, copy, order, check_mode=False)
         self._result["would_break"] = torn_down["broken"]
-        self._done(PASSED, f"{self._result['objects']} objects went, by {request.mode}, in one transaction.")
+        held = f" Readers were kept out for {torn_down['held_ms']} ms." if "held_ms" in torn_down else ""
+        self._done(PASSED, f"{self._result['objects']} objects went ({request.mode}), in one transaction.{held}")
 
         self._begin("verify", "looking whether it worked")
         self._verified(before, look(connections, verifying, plan))
 
         self._begin("undo", "undoing it")
-        undone = undo(connection, copy, str(artifacts), _HOST, torn_down["bundle"], request.lock_timeout, False)
+        back = UndoRequest(str(artifacts), _HOST, torn_down["bundle"], request.lock_timeout, self._left())
+        undone = undo(connection, copy, back, check_mode=False)
         self._done(DEGRADED if undone["notes"] else PASSED, undone["msg"])
 
         self._begin("verify_undo", "looking whether all is back")
