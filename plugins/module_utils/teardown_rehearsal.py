@@ -77,18 +77,22 @@ class Rehearsal:
     drill: DrillOptions
 
 
+def require_restorable(kind: type[Source]) -> None:
+    """:raises RollbackError: ``rehearsal_impossible``, of a source whose backups cannot be restored aside."""
+    if kind.no_drill:
+        raise RollbackError(
+            "rehearsal_impossible",
+            f"A teardown cannot be rehearsed on a backup of {kind.name}.",
+            f"{kind.no_drill} Nothing was done.",
+        )
+
+
 def rehearse(source: Source, backup: Backup, asked: Rehearsal, progress: Progress) -> dict[str, Any]:
     """What the module ``teardown_rehearsal`` returns. Whatever goes wrong in the copy is in it.
 
     :param backup: the one that was selected.
-    :raises RollbackError: ``rehearsal_impossible``, ``baseline_foreign``; nothing has been started then.
+    :raises RollbackError: ``baseline_foreign``; nothing has been started then.
     """
-    if source.no_drill:
-        raise RollbackError(
-            "rehearsal_impossible",
-            f"A backup of {source.name} cannot be restored aside.",
-            f"{source.no_drill} Nothing was done.",
-        )
     for baseline in (asked.plan.provenance.before, asked.plan.provenance.after):
         if baseline is not None:
             baseline.require_same_database(asked.live.snapshot)
@@ -227,16 +231,17 @@ class _Run:
         blockers = plan["blockers"]
         self._result |= {"objects": len(plan["objects"]), "rows": plan["rows"]["total"], "blockers": blockers}
         objects = [{"name": each["code"], "problem": f"{each['message']} {each['remedy']}"} for each in blockers]
-        codes = ", ".join(sorted({each["code"] for each in blockers}))
+        first = f" {blockers[0]['message']} {blockers[0]['remedy']}" if blockers else ""
+        refused = f"The teardown would be refused ({', '.join(sorted({each['code'] for each in blockers}))}):{first}"
         if any(each["override"] is None for each in blockers):
             self._code = "rehearsal_blocked"
-            self._done(FAULTY, f"The teardown would be refused ({codes}), so it ended here.", objects)
+            self._done(FAULTY, refused, objects)
             raise _StoppedError
         if not blockers:
             broken = sum(each["effect"] == BREAKS for each in plan["survivors"])
             self._done(PASSED, f"{len(plan['objects'])} objects would go, and {broken} surviving ones break.")
             return request
-        self._done(DEGRADED, f"The teardown would be refused ({codes}). In the copy that was set aside.", objects)
+        self._done(DEGRADED, f"{refused} In the copy that was set aside.", objects)
         overridden = frozenset(each["name"] for each in plan["objects"])
         return replace(
             request, require_backup=False, provenance=replace(provenance, allow_unknown=True, overridden=overridden)
@@ -249,10 +254,9 @@ class _Run:
         if not new:
             self._done(PASSED, "Verification finds nothing that it had not found before.")
             return
-        named = some([each["name"] for each in new])
         found_by = {each["check"] for each in new}
         fixes = dict.fromkeys(each.fix for each in after if each.fix and each.name in found_by)
-        self._done(DEGRADED, f"Verification would find fault with {named}.", new, " ".join(fixes))
+        self._done(DEGRADED, f"Verification would find fault with {_named(new)}.", new, " ".join(fixes))
 
     def _back(self, plan: dict[str, Any], again: dict[str, Any], different: list[dict[str, str]]) -> None:
         if again["token"] != plan["token"]:
@@ -260,8 +264,7 @@ class _Run:
         if again["rows"] != plan["rows"]:
             different.append({"name": "the rows", "problem": f"{plan['rows']['total']} before"})
         if different:
-            named = some([each["name"] for each in different])
-            self._done(FAULTY, f"After the undo something is not as it was: {named}.", different)
+            self._done(FAULTY, f"After the undo something is not as it was: {_named(different)}.", different)
         else:
             self._done(PASSED, "The plan and what verification finds are as they were before.")
 
@@ -356,3 +359,9 @@ def _fitting(baseline: Baseline, copy: ServerInfo) -> Baseline:
     """The live database's baseline, as one of its copy: that is on a cluster of its own, maybe of another release."""
     snapshot = replace(baseline.snapshot, system_identifier=None, server_version_num=copy.version_num)
     return replace(baseline, snapshot=snapshot)
+
+
+def _named(found: list[dict[str, str]]) -> str:
+    """The first in full."""
+    more = [each["name"] for each in found[1:]]
+    return f"{found[0]['name']} ({found[0]['problem']}){', ' if more else ''}{some(more)}"

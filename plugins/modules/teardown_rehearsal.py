@@ -181,6 +181,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import select
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_sources import (
     SOURCE_ARGUMENTS,
+    SOURCES,
     open_source,
     wheels_of,
     with_token,
@@ -200,7 +201,11 @@ from ansible_collections.pgops.rollback.plugins.module_utils.live_database impor
 from ansible_collections.pgops.rollback.plugins.module_utils.progress import ProgressFile
 from ansible_collections.pgops.rollback.plugins.module_utils.rehearsal_verification import Verifying
 from ansible_collections.pgops.rollback.plugins.module_utils.system_user import system_user
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_rehearsal import Rehearsal, rehearse
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_rehearsal import (
+    Rehearsal,
+    rehearse,
+    require_restorable,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_pairs import PAIR_ARGUMENTS
 
@@ -221,6 +226,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def teardown_rehearsal(module: AnsibleModule) -> dict[str, Any]:
     options = with_token(module.params)
+    require_restorable(SOURCES[options["source"]])
     progress = ProgressFile(options["progress_file"])
     statement_timeout = parse_duration(options["statement_timeout"], "statement_timeout")
     drilling = DrillOptions(
