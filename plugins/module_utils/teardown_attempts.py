@@ -35,6 +35,9 @@ ATTEMPTS = 20
 _SHARE_OF_WAITING = 0.8
 _LEAST_SHARE = 0.2
 
+#: Seconds, for who was let go on to be done.
+_SHORT_PAUSE = 0.1
+
 # Whoever waits for a lock of ours, and whoever waits for them.
 _BEHIND_US = """
 WITH RECURSIVE waiting (pid, blocked_by) AS MATERIALIZED (
@@ -81,10 +84,11 @@ def in_attempts(
             session.cursor.execute(sql.SQL("; ").join(measuring_settings(connection)))
             outcome = work(session.cursor)
             session.commit()
-        except LockNotObtainedError:
+        except LockNotObtainedError as error:
             _roll_back(session)
+            longest = _SHORT_PAUSE if isinstance(error, SomebodyWaitsError) else LONGEST_PAUSE
             if number < ATTEMPTS:
-                time.sleep(min(LONGEST_PAUSE, 0.1 * 2**number) * random.uniform(0.5, 1.5))
+                time.sleep(min(longest, 0.1 * 2**number) * random.uniform(0.5, 1.5))
         except BaseException:
             _roll_back(session)
             raise
@@ -106,7 +110,11 @@ def require_no_ring(cursor: Any, relations: Iterable[int]) -> None:
     """
     cursor.execute(_BEHIND_US, (sorted(relations),))
     if cursor.fetchone()[0]:
-        raise LockNotObtainedError
+        raise SomebodyWaitsError
+
+
+class SomebodyWaitsError(LockNotObtainedError):
+    """They are let go on, and are done at once: the next attempt need not wait until they come again."""
 
 
 class Acting:

@@ -40,30 +40,17 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
     reading,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import Restored, restore_dropped
-from tests.support.database import OPERATOR, ROOT, TestDatabase
+from tests.support.database import OPERATOR, TestDatabase
 from tests.support.quarantine import MANIFEST, UNKNOWN, assert_same, load_shapes, state
 from tests.support.sessions import SURVIVING, at_work
-from tests.support.teardown import COACHING, load_application, rolled_back
+from tests.support.teardown import COACHING, as_released, load_application, rolled_back
 from tests.support.waiting import until
-
-MIGRATION = (ROOT / "demo" / "coaching_migration.sql").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def application(database: TestDatabase) -> TestDatabase:
     load_application(database)
     return database
-
-
-def as_released(database: TestDatabase) -> None:
-    """The tables as the migration makes them where they are not there yet: with serial keys, and some rows."""
-    database.query(f"DROP TABLE {', '.join(COACHING['tables'])} CASCADE")
-    database.query(MIGRATION)
-    database.query(
-        "INSERT INTO public.sponsor_connections (practitioner_user_id, sponsor_user_id)"
-        " SELECT p.id, s.id FROM auth.users p JOIN auth.users s ON s.id < p.id ORDER BY p.id, s.id LIMIT 50;"
-        "DELETE FROM public.sponsor_connections WHERE id > 47"
-    )
 
 
 def teardown(
