@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Killed at 20 moments, each a client, a pg_dump, a server process or a server: all or nothing, and a rerun tells which."""
+"""Killed at 20 moments (client, pg_dump, server process, server): all or nothing, and a rerun tells which."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.killing import Killed, Moment, moments
 from tests.support.teardown import add_messages, load_application
 from tests.support.teardown_run import tear_down, tear_down_options, token_of, undo, undo_options
 
-MOMENTS = 7
-MESSAGES = 20_000
+MOMENTS = 20
+MESSAGES = 10_000
 
 #: With the module's own start-up, and the server's, for each moment.
 pytestmark = [pytest.mark.full, pytest.mark.timeout(3000)]
@@ -50,7 +50,8 @@ class Kills:
 
     def __init__(self, database: TestDatabase, mode: str, directory: Path) -> None:
         self.database = database
-        self.how = {"mode": mode, "require_backup": False}
+        self.how: dict[str, Any] = {"mode": mode, "require_backup": False}
+        self.token = token_of(database, **self.how)
         self.wholly: Counter[str] = Counter()
         self.in_time = 0
         self.before = state(database)
@@ -61,7 +62,7 @@ class Kills:
 
     def torn_down(self, directory: Path, run_id: str = "run") -> Path:
         """:returns: the bundle."""
-        done = tear_down(self.database, directory, token_of(self.database, **self.how), run_id, **self.how)
+        done = tear_down(self.database, directory, self.token, run_id, **self.how)
         assert not done.failed, done["msg"]
         return Path(done["bundle"])
 
@@ -82,7 +83,7 @@ def test_a_teardown(application: TestDatabase, tmp_path: Path, mode: str) -> Non
     kills = Kills(application, mode, tmp_path / "whole")
     for number, moment in enumerate(moments("teardown", mode, MOMENTS)):
         directory = tmp_path / str(number)
-        options = tear_down_options(application, directory, token_of(application, **kills.how), "run", **kills.how)
+        options = tear_down_options(application, directory, kills.token, "run", **kills.how)
         if kills.found(Killed(application, "teardown", options, directory, moment), moment) == "before":
             # Nothing that is there now can be taken for a teardown.
             assert undo(application, directory)["code"] == "bundle_none"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,6 +44,9 @@ POINTS = {
     ("undo", "quarantine"): ("connected", "locked", "exclusive", "undone.json"),
     ("undo", "drop"): ("connected", "program", "exclusive", "returned.json", "undone.json"),
 }
+
+#: A pg_dump that dumps, a pg_restore that restores.
+_WORKS = re.compile(rb"pg_dump\0.*--snapshot|pg_restore\0.*--use-list")
 
 #: Seconds between that and the kill.
 _DELAYS = (0.0, 0.004, 0.02, 0.08, 0.2, 0.4)
@@ -150,7 +154,9 @@ class Killed:
     def _programs(self) -> list[int]:
         with suppress(FileNotFoundError):
             children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text(encoding="ascii")
-            return [int(pid) for pid in children.split()]
+            # Not those that are only asked for their version.
+            pids = map(int, children.split())
+            return [pid for pid in pids if _WORKS.search(Path(f"/proc/{pid}/cmdline").read_bytes())]
         return []
 
     def _files(self, name: str) -> list[Path]:
