@@ -38,6 +38,11 @@ _LEAST_SHARE = 0.2
 #: Seconds, for who was let go on to be done.
 _SHORT_PAUSE = 0.1
 
+# What is noted as committed in the bundle has to outlast a crash of a server that is set up to lose the last moments.
+_LASTING = """
+SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+"""
+
 # Whoever waits for a lock of ours, and whoever waits for them.
 _BEHIND_US = """
 WITH RECURSIVE waiting (pid, blocked_by) AS MATERIALIZED (
@@ -81,7 +86,7 @@ def in_attempts(
     for number in range(1, ATTEMPTS + 1):
         try:
             session.begin([(NO_WRITERS, tables)] if tables else [])
-            session.cursor.execute(sql.SQL("; ").join(measuring_settings(connection)))
+            session.cursor.execute(sql.SQL("; ").join([*measuring_settings(connection), sql.SQL(_LASTING)]))
             outcome = work(session.cursor)
             session.commit()
         except LockNotObtainedError as error:
