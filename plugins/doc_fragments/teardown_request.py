@@ -14,8 +14,12 @@ options:
     description:
       - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
         functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
-        the name. Other keys are ignored, but for C(name).
+        the name. Other keys are ignored, but for C(name) and C(history).
       - Partitions, and the sequences of columns, need not be named. Names that do not exist are reported as drift.
+      - C(history) names the row by which a deployment tool knows that the migration was applied. It goes and comes back
+        with the objects. C(value) is that of C(column) in C(table), text in quotes; without the two it is C(version) in
+        C(supabase_migrations.schema_migrations). Without C(history) the row of this table goes whose version, or
+        version and name as in C(20251125120000_coaching), is C(name); no other row is certain to be the migration's.
     type: dict
     required: true
   mode:

@@ -38,7 +38,7 @@ def plan_tables(plan: dict[str, Any]) -> list[PlanTable]:
     differences = [(plain(each["detail"]),) for each in plan["drift"]]
     found = [
         PlanTable("What stands in the way", obstacles, [_obstacle(each) for each in plan["blockers"]]),
-        PlanTable("What goes", ("what", "rows", "size"), [_object(each) for each in plan["objects"]], numbers=2),
+        PlanTable("What goes", ("what", "rows", "size"), _going(plan), numbers=2),
         PlanTable("What goes with it", ("effect", "what", "why"), [_dependent(each) for each in plan["dependents"]]),
         PlanTable("What happens to what stays", ("effect", "what", "why"), [_dependent(e) for e in plan["survivors"]]),
         PlanTable("Where manifest and database differ", ("what",), differences),
@@ -69,12 +69,23 @@ def plan_is_news(report: dict[str, Any]) -> bool:
 def plan_lines(plan: dict[str, Any]) -> list[str]:
     """The same for the terminal, a sentence each; the step's message has the numbers and the token."""
     lines = [f"blocked: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("blockers", []))]
-    for what, rows, size in map(_object, plan.get("objects", [])):
-        lines.append(f"goes: {what}, {rows} rows, {size}" if rows else f"goes: {what}")
+    for what, rows, size in _going(plan):
+        lines.append(f"goes: {what}, {rows} rows, {size}" if size else f"goes: {what}")
     for effect, what, why in map(_dependent, [*plan.get("dependents", []), *plan.get("survivors", [])]):
         lines.append(f"{effect}: {what}. {why}")
     lines += [plain(each["detail"]) for each in plan.get("drift", [])]
     return lines + [f"mind: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("warnings", []))]
+
+
+def history_text(plan: dict[str, Any]) -> str:
+    """The row of the deployment tool's that goes; empty where none does."""
+    row = plan.get("history")
+    return plain(f"history row of {row['table']} with {row['column']} {row['value']}") if row else ""
+
+
+def _going(plan: dict[str, Any]) -> list[tuple[str, str, str]]:
+    history = history_text(plan)
+    return [_object(each) for each in plan.get("objects", [])] + ([(history, "1", "")] if history else [])
 
 
 def _object(each: dict[str, Any]) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import batch_token
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE, REMAINS
 from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain
-from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import EFFECTS
+from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import EFFECTS, history_text
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 #: Databases that are told in full; of more, each has a line.
@@ -46,7 +46,8 @@ def _counts(plan: dict[str, Any]) -> str:
 
 
 def _consequences(plan: dict[str, Any]) -> list[str]:
-    lines = []
+    history = history_text(plan)
+    lines = [f"goes: {history}"] if history else []
     for effect in (DROPPED, BREAKS, POSSIBLE, REMAINS):
         names = [_name(each) for each in [*plan["dependents"], *plan["survivors"]] if each["effect"] == effect]
         if names:

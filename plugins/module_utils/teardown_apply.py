@@ -141,6 +141,8 @@ def _quarantined(
         order.require(again)
         schema = quarantine_schema(order.run_id, taken_schemas(cursor))
         prepared = prepare_quarantine(cursor, again, schema)
+        acting = Acting(cursor, lock_timeout_ms)
+        prepared.take_history(cursor, acting)
         cursor.execute(_NOW)
         (now,) = cursor.fetchone()
         heading = {
@@ -149,7 +151,7 @@ def _quarantined(
             "server_version_num": server.version_num, "role": server.user, "plan": again.plan,
         }  # fmt: skip
         bundle = finish_bundle(partial, {**heading, **prepared.content})
-        prepared.move(cursor, Acting(cursor, lock_timeout_ms))
+        prepared.move(cursor, acting)
         return bundle
 
     tables = [(each.schema, each.short) for each in planned.targets.tables if each.kind == "table"]

@@ -50,6 +50,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export imp
     require_room,
     sequence_states,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import take_history
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import Planned
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof import (
     catalog_now,
@@ -200,7 +201,7 @@ class _Drop:
             self._export = self._read_export(cursor, planned, contents, state)
             before = _catalog(cursor)
         system_identifier = cluster_identifier(cursor)
-        self._act(cursor, planned)
+        history = self._act(cursor, planned)
         after = _catalog(cursor)
         self._rehearse(cursor, before, contents)
         difference = compare(before, after)
@@ -215,6 +216,7 @@ class _Drop:
             "pg_dump_major": self._export.pg_dump_major,
             "steps": self._export.steps.as_json(),
             "contents": contents.as_json(),
+            "history": history,
             "fingerprint": before.fingerprint,
             "dropped": [asdict(each.object) for each in difference.dropped],
             "altered": [
@@ -255,9 +257,10 @@ class _Drop:
             raise undo_impossible(f"the head of the archive cannot be read ({error})") from error
         return _Export(state, steps, scripts, sums, major)
 
-    def _act(self, cursor: Any, planned: Planned) -> None:
-        """:raises LockNotObtainedError: for another attempt.
-        :raises RollbackError: ``drop_refused``, ``drop_took_more``.
+    def _act(self, cursor: Any, planned: Planned) -> dict[str, Any] | None:
+        """:returns: what the bundle keeps of the history row.
+        :raises LockNotObtainedError: for another attempt.
+        :raises RollbackError: ``drop_refused``, ``drop_took_more``, those of take_history().
         """
         targets = planned.targets
         tables = [sql.Identifier(each.schema, each.short) for each in targets.tables if each.kind == "table"]
@@ -277,6 +280,7 @@ class _Drop:
         ]  # fmt: skip
         cursor.execute("SAVEPOINT before_drop")
         acting = Acting(cursor, self._lock_timeout_ms)
+        history = take_history(cursor, acting, planned.history)
         self.held_since = acting.begun
         if tables:
             # First, for whoever makes something that uses them is done then, and it is among what was there.
@@ -289,6 +293,7 @@ class _Drop:
             cursor.execute("ROLLBACK TO SAVEPOINT before_drop")
             raise took_more(cursor, more)
         cursor.execute("RELEASE SAVEPOINT before_drop")
+        return history
 
     def _rehearse(self, cursor: Any, before: Snapshot, contents: Contents) -> None:
         """Make everything again, but for the rows, and let it be gone again.

@@ -43,6 +43,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_blockers i
     pg_dump_blockers,
     situation_blockers,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import History, plan_history
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_objects import (
     EXACT,
     Content,
@@ -110,6 +111,7 @@ class Planned:
     plan: dict[str, Any]
     targets: Targets
     radius: BlastRadius
+    history: History | None
 
 
 def make_plan(connection: Any, server: ServerInfo, request: PlanRequest) -> Planned:
@@ -132,17 +134,20 @@ def read_plan(cursor: Any, server: ServerInfo, request: PlanRequest, blockers: l
 
     :param cursor: in a transaction with the settings of table_content.begin_reading().
     :param blockers: what else stands in the way.
-    :raises RollbackError: those of teardown_targets.resolve(), ``baseline_foreign``, ``baselines_unfit``.
+    :raises RollbackError: those of teardown_targets.resolve() and plan_history(), ``baseline_foreign``,
+        ``baselines_unfit``.
     """
     provenance = _fitting(cursor, server, request.provenance)
     targets = resolve(cursor, request.manifest)
     radius = read_blast_radius(cursor, server, targets, request.mode)
-    drift = read_drift(cursor, provenance, targets, radius)
+    of_history = plan_history(cursor, request.manifest, targets, radius)
+    drift = [*read_drift(cursor, provenance, targets, radius), *of_history.drift]
     blockers = [
         *blockers,
         *situation_blockers(cursor, server, targets, radius, request.drop),
         *privilege_blockers(cursor, targets, radius, request.drop),
         *([] if request.drop else quarantine_blockers(cursor, targets, radius)),
+        *of_history.blockers,
     ]
     still_seen = [] if request.drop else quarantine_warnings(cursor, targets)
     needed = needed_extensions(cursor, targets)
@@ -154,6 +159,7 @@ def read_plan(cursor: Any, server: ServerInfo, request: PlanRequest, blockers: l
     blockers += [*of_backup, *provenance_blockers(provenance, targets)]
     warnings += [
         *provenance_warnings(provenance, targets), *_warnings(server, targets, radius, request), *still_seen,
+        *of_history.warnings,
     ]  # fmt: skip
     dependents, survivors = _apart(radius.dependents, targets)
     plan = {
@@ -162,6 +168,7 @@ def read_plan(cursor: Any, server: ServerInfo, request: PlanRequest, blockers: l
         "database": server.database,
         "manifest": targets.manifest,
         "objects": objects,
+        "history": of_history.history.as_json() if of_history.history else None,
         "dependents": [each.as_json() for each in dependents],
         "survivors": [each.as_json() for each in survivors],
         "drift": drift,
@@ -173,7 +180,7 @@ def read_plan(cursor: Any, server: ServerInfo, request: PlanRequest, blockers: l
         "warnings": in_order(warnings) if objects else [],
         "overrides": _overrides(request, targets),
     }
-    return Planned({**plan, "token": token_of(plan)}, targets, radius)
+    return Planned({**plan, "token": token_of(plan)}, targets, radius, of_history.history)
 
 
 def token_of(plan: dict[str, Any]) -> str:

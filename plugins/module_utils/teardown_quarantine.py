@@ -28,6 +28,11 @@ from ansible_collections.pgops.rollback.plugins.module_utils.driver import psyco
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.names import QUARANTINE
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import (
+    History,
+    history_by_hand,
+    take_history,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_moves import (
     Membership,
     Move,
@@ -64,14 +69,21 @@ Place = tuple[str, str, str]
 class Quarantine:
     """A move that is prepared: nothing has been written yet.
 
-    :ivar content: JSON values for the bundle.
+    :ivar content: JSON values for the bundle, complete when the history row was taken.
     """
 
     schema: str
     moves: list[Move]
     memberships: list[Membership]
     owners: list[str]
+    history: History | None
     content: dict[str, Any]
+
+    def take_history(self, cursor: Any, acting: Acting) -> None:
+        """:raises RollbackError: and LockNotObtainedError as teardown_history.take_history() does."""
+        kept = take_history(cursor, acting, self.history)
+        self.content["history"] = kept
+        self.content["by_hand"] += history_by_hand(kept)
 
     def move(self, cursor: Any, acting: Acting) -> None:
         """Right before the commit, for readers wait from here on.
@@ -153,7 +165,7 @@ def prepare_quarantine(cursor: Any, planned: Planned, schema: str) -> Quarantine
             for each in (*way_back(schema, moves, memberships), drop_schema(schema))
         ],
     }
-    return Quarantine(schema, moves, memberships, sorted(owners), content)
+    return Quarantine(schema, moves, memberships, sorted(owners), planned.history, content)
 
 
 def quarantine_outcome(cursor: Any, content: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_archive im
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import AGAIN, Acting, in_attempts
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import Bundle
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE, sequence_states
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import history_conflicts, put_history
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof import catalog_now
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import refused, snapshot_of
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
@@ -152,6 +153,7 @@ def restore_dropped(connection: Any, server: ServerInfo, bundle: Bundle, lock_ti
                 raise LockNotObtainedError from error
             acting = Acting(cursor, lock_timeout_ms)
             attach(acting, steps.late)
+            put_history(cursor, acting, content["history"])
             acting.end()
             _validate(cursor, steps)
         _prove(cursor, content)
@@ -217,8 +219,9 @@ def _require_free(cursor: Any, content: dict[str, Any]) -> None:
 
     wanted = {place(each["kind"], each["name"]) for each in content["dropped"]}
     taken = sorted(each.label for each in catalog_now(cursor).objects.values() if place(*each.key) in wanted)
-    if taken:
-        raise _conflict([f"{label} is there" for label in taken])
+    problems = [f"{label} is there" for label in taken] + history_conflicts(cursor, content["history"])
+    if problems:
+        raise _conflict(problems)
 
 
 def _prove(cursor: Any, content: dict[str, Any]) -> None:

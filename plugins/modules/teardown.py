@@ -107,8 +107,8 @@ broken:
 code:
   description:
     - Stable code of the error. V(confirmation_invalid), V(confirmation_foreign), V(confirmation_stale),
-      V(teardown_blocked), V(rows_grown), V(mode_not_built), V(quarantine_refused), V(bundle_exists),
-      V(artifacts_unwritable), V(artifacts_dir_relative), V(unsafe_name), V(bundle_damaged), those of
+      V(teardown_blocked), V(rows_grown), V(mode_not_built), V(quarantine_refused), V(history_refused),
+      V(bundle_exists), V(artifacts_unwritable), V(artifacts_dir_relative), V(unsafe_name), V(bundle_damaged), those of
       M(pgops.rollback.teardown_plan).
   returned: failure
   type: str

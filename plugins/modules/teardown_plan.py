@@ -92,6 +92,11 @@ plan:
           of which table it is a part otherwise.
       type: list
       elements: dict
+    history:
+      description:
+        - The row that goes by which a deployment tool knows the migration, with C(table), C(column) and C(value); null
+          where none does.
+      type: dict
     dependents:
       description:
         - Views, functions and so on that go with it as a whole, each with C(kind), C(name), C(on), C(effect), C(owner),
@@ -106,7 +111,8 @@ plan:
       type: list
       elements: dict
     drift:
-      description: C(kind), C(name), C(problem) (V(missing), V(overload) or V(not_in_manifest)) and C(detail).
+      description:
+        - C(kind), C(name), C(problem) (V(missing), V(overload), V(not_in_manifest) or V(left_over)) and C(detail).
       type: list
       elements: dict
     rows:
@@ -134,7 +140,7 @@ plan:
 code:
   description:
     - Stable code of the error. V(manifest_invalid), V(manifest_empty), V(name_invalid), V(system_schema),
-      V(object_twice), V(object_kind), V(object_ambiguous), V(object_required),
+      V(object_twice), V(object_kind), V(object_ambiguous), V(object_required), V(history_ambiguous),
       V(baseline_unreadable), V(baseline_invalid), V(baseline_foreign), V(baselines_unfit), V(lock_timeout_invalid),
       V(duration_invalid), V(version_invalid), V(lock_timeout), V(statement_timeout), V(catalog_changed),
       V(connection_failed), V(connection_string), V(psycopg2_missing), V(version_unsupported), V(database_error),

@@ -436,3 +436,12 @@ def test_what_became_of_it_is_told_by_the_objects(application: TestDatabase, tmp
     there = {"table auth.users": ["pg_class", application.value("SELECT 'auth.users'::regclass::oid::bigint")]}
     for oids, told in ((there, "not_committed"), ({**done.bundle.content["oids"], **there}, "mixed")):
         assert outcome(application, Bundle(done.bundle.directory, {"oids": oids})) == told
+
+
+def test_a_table_with_nothing_but_rows(database: TestDatabase, tmp_path: Path) -> None:
+    """Its archive has no key, no index and no trigger: a section with nothing to be run."""
+    database.query("CREATE TABLE public.bare (n int); INSERT INTO public.bare VALUES (1)")
+    before = state(database)
+    done = teardown(database, tmp_path, {"name": "bare", "tables": ["public.bare"]})
+    undo(database, done.bundle)
+    assert_same(before, state(database))

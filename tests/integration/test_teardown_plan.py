@@ -51,8 +51,8 @@ def test_the_plan_of_the_sample_application(application: TestDatabase) -> None:
     run = plan_of(application, mode="drop")
     plan = run["plan"]
     assert set(plan) == {
-        "token", "mode", "database", "manifest", "objects", "dependents", "survivors", "drift", "rows", "disk",
-        "backup", "blockers", "warnings", "overrides",
+        "token", "mode", "database", "manifest", "objects", "history", "dependents", "survivors", "drift", "rows",
+        "disk", "backup", "blockers", "warnings", "overrides",
     }  # fmt: skip
     assert re.fullmatch(r"rb-[0-9a-f]{12}", plan["token"])
     assert (run["changed"], run["status"], run["nothing_to_do"]) == (False, "refused", False)
