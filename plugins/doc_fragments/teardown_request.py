@@ -20,13 +20,15 @@ options:
         with the objects. C(value) is that of C(column) in C(table), text in quotes; without the two it is C(version) in
         C(supabase_migrations.schema_migrations). Without C(history) the row of this table goes whose version, or
         version and name as in C(20251125120000_coaching), is C(name); no other row is certain to be the migration's.
+      - Needed in every mode but V(purge).
     type: dict
-    required: true
   mode:
     description:
       - V(quarantine) moves the objects to a schema of their own, V(drop) drops them.
+      - V(purge) drops what a quarantine has moved, and its schema, if nothing else is in it. The quarantine's O(bundle)
+        tells what that is, and that it may go; O(manifest) and the baselines are not looked at.
     type: str
-    choices: [quarantine, drop]
+    choices: [quarantine, drop, purge]
     default: quarantine
   baseline_before:
     description:
@@ -40,7 +42,7 @@ options:
     description: Directory with the records of backup verifications. Without it no backup counts.
     type: path
   require_backup:
-    description: Whether V(drop) needs a backup whose restore drill succeeded. Otherwise its lack is a warning.
+    description: Whether V(drop) and V(purge) need a backup whose restore drill succeeded. Otherwise its lack is a warning.
     type: bool
     default: true
   backup_max_age:
@@ -62,4 +64,9 @@ options:
     type: list
     elements: str
     default: []
+  bundle:
+    description:
+      - Directory of the bundle of the quarantine that V(purge) is of. By default the newest one of O(host) that was
+        committed and not undone.
+    type: path
 """

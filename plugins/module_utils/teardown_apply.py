@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import PURGE
 from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import require_confirmed
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
@@ -37,6 +38,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
     Planned,
     PlanRequest,
     make_plan,
+    nothing_to_do,
     read_plan,
     reading,
 )
@@ -110,14 +112,13 @@ def tear_down(connection: Any, server: ServerInfo, order: Order, check_mode: boo
     plan = planned.plan
     result = {"changed": False, "status": "ok", "token": plan["token"], "plan": plan, "broken": []}
     if not plan["objects"]:
-        return {**result, **_nothing_to_do(connection, order)}
+        return {**result, **_nothing_to_do(connection, order, plan)}
     order.require(planned)
     result |= {"changed": True, "status": "changed", "broken": broken_now(plan)}
     if order.request.drop:
         require_lasting(order.artifacts_dir, order.artifacts_last)
     if check_mode:
-        would = "drop" if order.request.drop else "quarantine"
-        return {**result, "msg": f"Would {would} {_count(plan)}. Check mode does nothing."}
+        return {**result, "msg": f"Would {plan['mode']} {_count(plan)}. Check mode does nothing."}
     lock_timeout_ms = parse_lock_timeout(order.request.lock_timeout, server)
 
     def confirmed(cursor: Any) -> tuple[Planned, dict[str, Any]]:
@@ -143,6 +144,7 @@ def _heading(cursor: Any, server: ServerInfo, order: Order, planned: Planned) ->
         "mode": planned.plan["mode"], "host": order.host, "run_id": order.run_id, "created": now,
         "database": server.database, "system_identifier": cluster_identifier(cursor),
         "server_version_num": server.version_num, "role": server.user, "plan": planned.plan,
+        "schema": order.request.quarantine,
     }  # fmt: skip
 
 
@@ -175,11 +177,11 @@ def _dropped(done: Dropped, planned: Planned) -> tuple[Bundle, dict[str, Any]]:
         "attempts": done.attempts,
         "exports": done.exports,
         "held_ms": done.held_ms,
-        "msg": f"Dropped {_count(planned.plan)}. The bundle has every row, and was seen to bring the objects back.",
+        "msg": f"{'Purged' if planned.plan['mode'] == PURGE else 'Dropped'} {_count(planned.plan)}. The bundle has every row, and was seen to bring the objects back.",
     }
 
 
-def _nothing_to_do(connection: Any, order: Order) -> dict[str, Any]:
+def _nothing_to_do(connection: Any, order: Order, plan: dict[str, Any]) -> dict[str, Any]:
     """Also the end of a run that was killed after its commit: its bundle gets the note it lacks."""
     for path in bundles_of(order.artifacts_dir, order.host):
         try:
@@ -196,7 +198,7 @@ def _nothing_to_do(connection: Any, order: Order) -> dict[str, Any]:
                 "msg": f"Nothing to do: the run {bundle.content['run_id']} was interrupted after it had done it all."
                 f"{_noted(bundle)}",
             }
-    return {"msg": "Nothing to do: the database has nothing of what the manifest names."}
+    return {"msg": nothing_to_do(plan)}
 
 
 def _noted(bundle: Bundle) -> str:

@@ -231,6 +231,10 @@ class _Drop:
                 ("SEQUENCE IF EXISTS", sequences),
             ) if names
         ]  # fmt: skip
+        statements += [
+            sql.SQL("DROP SCHEMA {}").format(sql.Identifier(targets.schema))
+            for _oid in planned.radius.closure.whole("pg_namespace")
+        ]
         cursor.execute("SAVEPOINT before_drop")
         acting = Acting(cursor, self._lock_timeout_ms)
         history = take_history(cursor, acting, planned.history)

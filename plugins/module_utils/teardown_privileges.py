@@ -70,12 +70,13 @@ def privilege_blockers(cursor: Any, targets: Targets, radius: BlastRadius, drop:
         return found
     found += [*_ownership(targets, radius), *_schemas(targets, radius)]
     if drop:
-        return [*found, *_not_again(cursor, targets, radius)]
+        found += _not_again(cursor, targets, radius)
     cursor.execute(_MAY_MAKE_SCHEMAS)
-    if not cursor.fetchone()[0]:
+    if not cursor.fetchone()[0] and (not drop or radius.closure.whole("pg_namespace")):
         found.append(Blocker(
             "privilege_missing",
-            f"{radius.rights.role} may not create a schema in this database, which the quarantine needs.",
+            f"{radius.rights.role} may not create a schema in this database, which"
+            f" {'an undo' if drop else 'the quarantine'} needs.",
             "Grant it CREATE on the database.",
         ))  # fmt: skip
     return found

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import (
@@ -57,6 +57,19 @@ SELECT 'pg_proc', p.oid::bigint, n.nspname::text, p.proname::text, array_to_stri
            SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, place)
            ORDER BY a.place), ', ')
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY (%(routines)s::oid[])
+"""
+
+_IN_SCHEMA = """
+SELECT 'pg_class', c.oid::bigint, CASE c.relkind WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence' ELSE 'table' END,
+       c.relname::text, ''
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p', 'f', 'S')
+UNION ALL
+SELECT 'pg_proc', p.oid::bigint, CASE p.prokind WHEN 'a' THEN 'aggregate' WHEN 'p' THEN 'procedure' ELSE 'function' END,
+       p.proname::text, array_to_string(ARRAY (
+           SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, place)
+           ORDER BY a.place), ', ')
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = %(schema)s
 """
 
 #: Schema, name, and the types of a routine's arguments.
@@ -164,6 +177,27 @@ def prepare_quarantine(cursor: Any, planned: Planned, schema: str) -> Quarantine
         ],
     }
     return Quarantine(schema, moves, memberships, sorted(owners), planned.history, content)
+
+
+def found_again(cursor: Any, content: dict[str, Any]) -> dict[str, Any]:
+    """The content with the OIDs of today: the undo of a purge has made the objects again.
+
+    By their OIDs they are found wherever they were moved since. Where none of them is at either place under its OID,
+    their names in the quarantine tell: nobody else may use that schema, and the way back proves all that they are.
+
+    :param cursor: in a transaction with the settings of table_content.measuring_settings().
+    :param content: of the bundle.
+    """
+    moves = moves_of(content)
+    places = read_places(cursor, moves)
+    if any(places.get(each.key, ("",))[:2] in ((content["schema"], each.short), each.home) for each in moves):
+        return content
+    cursor.execute(_IN_SCHEMA, {"schema": content["schema"]})
+    there = {(kind, name, types): (catalog, oid) for catalog, oid, kind, name, types in cursor.fetchall()}
+    again = [
+        replace(each, oid=there.get((each.kind, each.short, each.types_there), each.key)[1]) for each in moves
+    ]
+    return {**content, "moves": [asdict(each) for each in again]}
 
 
 def quarantine_locks(content: dict[str, Any]) -> tuple[list[tuple[str, str]], list[int]]:

@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
-from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import MODES, QUARANTINE
+from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import (
+    DROP,
+    MODES,
+    PURGE,
+    QUARANTINE,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance import Provenance
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_purge import purge_request
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_routines import parse_signature
 
 PLAN_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "manifest": {"type": "dict", "required": True},
+    "manifest": {"type": "dict"},
     "mode": {"type": "str", "choices": list(MODES), "default": QUARANTINE},
     "baseline_before": {"type": "path"},
     "baseline_after": {"type": "path"},
@@ -28,15 +35,25 @@ PLAN_ARGUMENTS: dict[str, dict[str, Any]] = {
     "lock_timeout": {"type": "str", "default": "500ms"},
     "allow_unknown_provenance": {"type": "bool", "default": False},
     "override_provenance": {"type": "list", "elements": "str", "default": []},
+    "host": {"type": "str"},
+    "artifacts_dir": {"type": "path"},
+    "bundle": {"type": "path"},
 }
 
+#: What is needed in which mode.
+PLAN_REQUIRED = [
+    ("mode", QUARANTINE, ["manifest"]), ("mode", DROP, ["manifest"]), ("mode", PURGE, ["host", "artifacts_dir"]),
+]  # fmt: skip
 
-def plan_request(options: dict[str, Any], **more: Any) -> PlanRequest:
-    """:param options: values of PLAN_ARGUMENTS.
+
+def plan_request(connection: Any, server: ServerInfo, options: dict[str, Any], **more: Any) -> PlanRequest:
+    """:param connection: in autocommit mode; a purge asks the database what is in quarantine.
+    :param options: values of PLAN_ARGUMENTS.
     :param more: fields of PlanRequest that only some modules have an option for.
-    :raises RollbackError: those of read_baseline() but for a missing one, ``duration_invalid``, ``name_invalid``.
+    :raises RollbackError: those of read_baseline() but for a missing one, and of purge_request();
+        ``duration_invalid``, ``name_invalid``.
     """
-    return PlanRequest(
+    request = PlanRequest(
         manifest=options["manifest"],
         mode=options["mode"],
         provenance=Provenance(
@@ -50,6 +67,9 @@ def plan_request(options: dict[str, Any], **more: Any) -> PlanRequest:
         **{name: options[name] for name in ("records_dir", "require_backup", "lock_timeout")},
         **more,
     )
+    if request.mode != PURGE:
+        return request
+    return purge_request(connection, server, request, *(options[name] for name in ("artifacts_dir", "host", "bundle")))
 
 
 def _baseline(path: str | None) -> Baseline | None:

@@ -64,6 +64,9 @@ FROM (
     SELECT 'ROUTINE', '', p.oid::regprocedure::text, p.proacl, acldefault('f', p.proowner)
     FROM unnest(%(routines)s::text[]) AS w (name) JOIN pg_proc p ON p.oid = w.name::regprocedure
     WHERE p.proacl IS NOT NULL
+    UNION ALL
+    SELECT 'SCHEMA', '', quote_ident(n.nspname), n.nspacl, acldefault('n', n.nspowner) FROM pg_namespace n
+    WHERE n.nspname = ANY (%(namespaces)s::text[]) AND n.nspacl IS NOT NULL
 ) AS o, LATERAL (
     SELECT 1 AS step, grantee FROM aclexplode(o.acl) UNION SELECT 2, grantee FROM aclexplode(o.initial)
 ) AS g ORDER BY g.step
@@ -177,7 +180,7 @@ def _reset_privileges(cursor: Any, steps: Steps) -> None:
     """To those that an object has when it is made: default privileges may have given it to anybody meanwhile."""
     cursor.execute(_PRIVILEGES, {
         "schemas": [each[0] for each in steps.relations], "names": [each[1] for each in steps.relations],
-        "routines": steps.routines,
+        "routines": steps.routines, "namespaces": steps.schemas,
     })  # fmt: skip
     statements = []
     for kind, schema, name, step, named, role in cursor.fetchall():

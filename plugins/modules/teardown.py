@@ -13,7 +13,7 @@ version_added: 0.1.0
 description:
   - Makes the plan of M(pgops.rollback.teardown_plan) again, first alone and then under its locks, and refuses unless it
     is the very plan that O(confirm) stands for. Then all of it is done in one transaction, or nothing.
-  - For a V(drop) everything that goes is exported first with C(pg_dump), from the transaction's own snapshot. Before
+  - For a V(drop), and for a V(purge) of what an earlier quarantine moved away, everything that goes is exported first with C(pg_dump), from the transaction's own snapshot. Before
     the commit it is proven that nothing else has gone, and that the bundle makes everything again.
   - Tables are locked in SHARE ROW EXCLUSIVE mode first, which lets readers and C(pg_dump) go on. An attempt that does
     not get all its locks within O(lock_timeout) rolls back entirely and lets everybody go on; after 20 attempts it
@@ -143,7 +143,11 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connections import 
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import (
+    PLAN_ARGUMENTS,
+    PLAN_REQUIRED,
+    plan_request,
+)
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **PLAN_ARGUMENTS,
@@ -162,7 +166,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def teardown(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
     options = module.params
     order = Order(
-        plan_request(options),
+        plan_request(connections.first, server, options),
         timeout=parse_duration(options["timeout"], "teardown_timeout").total_seconds(),
         artifacts_last=options["artifacts_persistent"],
         batch={str(host): str(token) for host, token in options["batch"].items()},
@@ -174,7 +178,7 @@ def teardown(connections: Connections, server: ServerInfo, module: AnsibleModule
 
 
 def main() -> None:
-    run_database_module(ARGUMENTS, teardown)
+    run_database_module(ARGUMENTS, teardown, required_if=PLAN_REQUIRED)
 
 
 if __name__ == "__main__":
