@@ -42,7 +42,8 @@ options:
     description: Directory with the records of backup verifications. Without it no backup counts.
     type: path
   require_backup:
-    description: Whether V(drop) and V(purge) need a backup whose restore drill succeeded. Otherwise its lack is a warning.
+    description:
+      - Whether V(drop) and V(purge) need a backup whose restore drill succeeded. Otherwise its lack is a warning.
     type: bool
     default: true
   backup_max_age:

@@ -173,11 +173,12 @@ def _quarantined(
 
 
 def _dropped(done: Dropped, planned: Planned) -> tuple[Bundle, dict[str, Any]]:
+    did = "Purged" if planned.plan["mode"] == PURGE else "Dropped"
     return done.bundle, {
         "attempts": done.attempts,
         "exports": done.exports,
         "held_ms": done.held_ms,
-        "msg": f"{'Purged' if planned.plan['mode'] == PURGE else 'Dropped'} {_count(planned.plan)}. The bundle has every row, and was seen to bring the objects back.",
+        "msg": f"{did} {_count(planned.plan)}. The bundle has every row, and was seen to bring the objects back.",
     }
 
 

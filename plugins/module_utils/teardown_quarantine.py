@@ -60,8 +60,8 @@ FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY (
 """
 
 _IN_SCHEMA = """
-SELECT 'pg_class', c.oid::bigint, CASE c.relkind WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence' ELSE 'table' END,
-       c.relname::text, ''
+SELECT 'pg_class', c.oid::bigint,
+       CASE c.relkind WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence' ELSE 'table' END, c.relname::text, ''
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p', 'f', 'S')
 UNION ALL

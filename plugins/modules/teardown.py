@@ -13,8 +13,9 @@ version_added: 0.1.0
 description:
   - Makes the plan of M(pgops.rollback.teardown_plan) again, first alone and then under its locks, and refuses unless it
     is the very plan that O(confirm) stands for. Then all of it is done in one transaction, or nothing.
-  - For a V(drop), and for a V(purge) of what an earlier quarantine moved away, everything that goes is exported first with C(pg_dump), from the transaction's own snapshot. Before
-    the commit it is proven that nothing else has gone, and that the bundle makes everything again.
+  - For a V(drop), and for a V(purge) of what an earlier quarantine moved away, everything that goes is exported first
+    with C(pg_dump), from the transaction's own snapshot. Before the commit it is proven that nothing else has gone, and
+    that the bundle makes everything again.
   - Tables are locked in SHARE ROW EXCLUSIVE mode first, which lets readers and C(pg_dump) go on. An attempt that does
     not get all its locks within O(lock_timeout) rolls back entirely and lets everybody go on; after 20 attempts it
     gives up and names who stood in the way. No session is ended.

@@ -1,0 +1,216 @@
+# Copyright (c) 2026 The pgops.rollback authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What was moved into quarantine is dropped from there, comes back into it, and from there home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.database import OPERATOR, TestDatabase
+from tests.support.modules import ModuleRun, run_module
+from tests.support.quarantine import MANIFEST, assert_same, load_shapes, state
+from tests.support.teardown import COACHING, load_application
+
+VERSION = "20251125120000"
+HISTORY = f"""
+CREATE SCHEMA supabase_migrations;
+CREATE TABLE supabase_migrations.schema_migrations (version text PRIMARY KEY, statements text[], name text);
+INSERT INTO supabase_migrations.schema_migrations VALUES ('{VERSION}', '{{a,b}}', 'coaching')
+"""
+
+
+@pytest.fixture
+def application(database: TestDatabase) -> TestDatabase:
+    load_application(database)
+    return database
+
+
+class Host:
+    """A database in the inventory."""
+
+    def __init__(self, database: TestDatabase, artifacts: Path, user: str = OPERATOR) -> None:
+        self.database, self.artifacts, self.user, self.runs = database, artifacts, user, 0
+
+    def module(self, name: str, **options: Any) -> ModuleRun:
+        where = {"host": "db1", "artifacts_dir": str(self.artifacts)}
+        return run_module(name, {**self.database.login(self.user), **where, **options})
+
+    def plan(self, **options: Any) -> ModuleRun:
+        return self.module("teardown_plan", **_freely(options))
+
+    def act(self, token: str = "", check: bool = False, **options: Any) -> ModuleRun:
+        """:param token: of the plan that is there, by default."""
+        self.runs += 1
+        token = token or self.plan(**options)["token"]
+        more = {"confirm": token, "batch": {"db1": token}, "run_id": f"run-{self.runs}"}
+        where = {"host": "db1", "artifacts_dir": str(self.artifacts)}
+        login = self.database.login(self.user)
+        return run_module("teardown", {**login, **where, **more, **_freely(options)}, check=check)
+
+    def quarantine(self, manifest: dict[str, Any] | None = None) -> ModuleRun:
+        done = self.act(manifest=manifest or COACHING, allow_unknown_provenance=True)
+        assert done["status"] == "changed", done["msg"]
+        return done
+
+    def purge(self, **options: Any) -> ModuleRun:
+        return self.act(mode="purge", **options)
+
+    def undo(self, **options: Any) -> ModuleRun:
+        done = self.module("teardown_undo", **options)
+        assert not done.failed, done["msg"]
+        return done
+
+
+def _freely(options: dict[str, Any]) -> dict[str, Any]:
+    return {"require_backup": False, **options}
+
+
+def codes(plan: ModuleRun) -> list[str]:
+    return [each["code"] for each in plan["plan"]["blockers"]]
+
+
+def schemas(database: TestDatabase) -> list[str]:
+    return [name for (name,) in database.query("SELECT nspname FROM pg_namespace WHERE nspname ~ '^rollback_'")]
+
+
+def test_purged_and_back_and_home(application: TestDatabase, tmp_path: Path) -> None:
+    """Twice: what an undo has made again is another object by its OID."""
+    application.query(HISTORY)
+    host, at_home = Host(application, tmp_path), state(application)
+    schema = host.quarantine({**COACHING, "history": {"value": VERSION}})["schema"]
+    moved = state(application)
+    assert host.plan(mode="purge", require_backup=True)["plan"]["blockers"][0]["code"] == "backup_unverified"
+    for bundles in (1, 2):
+        plan = host.plan(mode="purge")["plan"]
+        assert {each["name"] for each in plan["objects"]} >= {f"{schema}.sponsor_connections"}
+        assert ("schema", schema) in [(each["kind"], each["name"]) for each in plan["dependents"]]
+        assert (plan["mode"], plan["blockers"], plan["history"], plan["drift"]) == ("purge", [], None, [])
+        predicted = host.purge(check=True)
+        assert "Would purge 8 objects" in predicted["msg"]
+        assert_same(moved, state(application))
+
+        done = host.purge()
+        assert ("Purged 8 objects" in done["msg"], "schema" in done.result) == (True, False)
+        assert schemas(application) == []
+        assert host.plan(mode="purge")["nothing_to_do"]
+        # Its quarantine cannot be undone before the purge is.
+        gone = host.module("teardown_undo", bundle=str(tmp_path / "db1/run-1/bundle"))
+        assert gone["code"] == "bundle_gone"
+
+        back = host.undo()
+        assert (back["mode"], back["bundle"], back["notes"]) == ("purge", done["bundle"], []), bundles
+        assert "8 objects are back in quarantine" in back["msg"]
+        assert_same(moved, state(application))
+        assert host.undo(bundle=done["bundle"])["msg"] == "Nothing to do: it was undone already."
+    home = host.undo()
+    assert (home["mode"], home["objects"], home["notes"]) == ("quarantine", 8, [])
+    assert_same(at_home, state(application))
+    assert host.undo(bundle=str(tmp_path / "db1/run-1/bundle"))["msg"] == "Nothing to do: it was undone already."
+    assert host.module("teardown_undo")["code"] == "bundle_none"
+
+
+def test_objects_of_every_kind(application: TestDatabase, tmp_path: Path) -> None:
+    load_shapes(application)
+    host, at_home = Host(application, tmp_path, "postgres"), state(application)
+    schema = host.quarantine(MANIFEST)["schema"]
+    application.query(f"COMMENT ON SCHEMA {schema} IS 'Ask first'; GRANT USAGE ON SCHEMA {schema} TO anon",
+                      user="postgres")  # fmt: skip
+    moved = state(application)
+    done = host.purge()
+    assert done["status"] == "changed", done["msg"]
+    assert schemas(application) == []
+    # What everybody would get by default is not what the schema had.
+    application.query("ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO authenticated", user="postgres")
+    host.undo()
+    application.query("ALTER DEFAULT PRIVILEGES REVOKE ALL ON SCHEMAS FROM authenticated", user="postgres")
+    assert_same(moved, state(application))
+    host.undo()
+    assert_same(at_home, state(application))
+
+
+def test_nothing_to_purge(application: TestDatabase, tmp_path: Path) -> None:
+    host = Host(application, tmp_path)
+    plan = host.plan(mode="purge")
+    assert (plan["nothing_to_do"], plan["status"], plan["plan"]["blockers"]) == (True, "ok", [])
+    assert plan["msg"] == "Nothing to do: the database has nothing in a quarantine of this host."
+    done = host.purge()
+    assert (done["changed"], done["msg"]) == (False, plan["msg"])
+    host.quarantine()
+    host.undo()
+    assert host.plan(mode="purge")["nothing_to_do"]
+    assert host.plan(mode="purge", bundle=str(tmp_path / "db1/run-2/bundle"))["nothing_to_do"]
+
+
+def test_which_quarantine(application: TestDatabase, tmp_path: Path) -> None:
+    """The newest, or the one that is named; and none of another host, and none that is a drop."""
+    application.query("CREATE TABLE public.later (id int); CREATE TABLE public.last (id int)")
+    host = Host(application, tmp_path)
+    first = host.quarantine()
+    second = host.quarantine({"tables": ["public.later"]})
+    newest, named = host.plan(mode="purge"), host.plan(mode="purge", bundle=first["bundle"])
+    assert [each["name"] for each in newest["plan"]["objects"]] == [f"{second['schema']}.later"]
+    assert f"{first['schema']}.sponsor_connections" in [each["name"] for each in named["plan"]["objects"]]
+    assert newest["token"] != named["token"]
+    assert host.act(named["token"], mode="purge")["code"] == "confirmation_stale"
+    assert host.module("teardown_plan", mode="purge", host="db2")["nothing_to_do"]
+
+    dropped = host.act(mode="drop", manifest={"tables": ["public.last"]}, allow_unknown_provenance=True)
+    refused = host.plan(mode="purge", bundle=dropped["bundle"])
+    assert (refused["code"], "is of a drop" in refused["msg"]) == ("bundle_unfit", True)
+    assert host.purge(bundle=first["bundle"])["status"] == "changed"
+    assert host.purge()["status"] == "changed"
+    assert host.plan(mode="purge")["nothing_to_do"]
+    assert schemas(application) == []
+
+
+def test_what_was_not_moved_there(application: TestDatabase, tmp_path: Path) -> None:
+    """It stays, and so does the schema then; what cannot but go with the rest is in its way."""
+    application.query("CREATE TABLE public.parts (id int) PARTITION BY LIST (id)")
+    host = Host(application, tmp_path)
+    schema = host.quarantine({**COACHING, "tables": [*COACHING["tables"], "public.parts"]})["schema"]
+    application.query(f"CREATE TABLE {schema}.stranger (id int); CREATE TYPE {schema}.mood AS ENUM ('good')")
+    application.query(f"CREATE TABLE {schema}.part PARTITION OF {schema}.parts FOR VALUES IN (1)")
+    blocked = host.plan(mode="purge")
+    assert codes(blocked) == ["provenance_unknown"]
+    assert f"{schema}.part: no teardown of this host moved them there" in blocked["plan"]["blockers"][0]["message"]
+    application.query(f"DROP TABLE {schema}.part")
+    moved, plan = state(application), host.plan(mode="purge")["plan"]
+    assert "schema" not in {each["kind"] for each in plan["dependents"]}
+    assert host.purge()["status"] == "changed"
+    assert application.value(f"SELECT count(*) FROM {schema}.stranger") == 0
+    host.undo()
+    assert_same(moved, state(application))
+
+
+def test_a_stale_token(application: TestDatabase, tmp_path: Path) -> None:
+    host = Host(application, tmp_path)
+    host.quarantine()
+    schema, token = schemas(application)[0], host.plan(mode="purge")["token"]
+    application.query(f"CREATE TABLE {schema}.stranger (id int)")
+    before = state(application)
+    refused = host.act(token, mode="purge")
+    assert (refused["code"], "nothing was done" in refused["msg"]) == ("confirmation_stale", True)
+    assert_same(before, state(application), same_objects=True)
+
+
+def test_a_killed_purge_is_told_by_the_objects(application: TestDatabase, tmp_path: Path) -> None:
+    host = Host(application, tmp_path)
+    host.quarantine()
+    done = host.purge()
+    (Path(done["bundle"]) / "committed.json").unlink()
+    again = host.purge()
+    assert (again["changed"], "was interrupted after it had done it all" in again["msg"]) == (False, True)
+
+
+def test_the_schema_could_not_be_made_again(application: TestDatabase, tmp_path: Path) -> None:
+    host = Host(application, tmp_path)
+    host.quarantine()
+    name = application.name
+    application.query(f"ALTER DATABASE {name} OWNER TO postgres; REVOKE CREATE ON DATABASE {name} FROM operator, PUBLIC",
+                      user="postgres")  # fmt: skip
+    assert codes(host.plan(mode="purge")) == ["privilege_missing"]
