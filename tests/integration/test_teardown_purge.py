@@ -6,13 +6,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest, make_plan, summary
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import UndoRequest, undo
 from tests.support.database import OPERATOR, TestDatabase
-from tests.support.modules import ModuleRun, run_module
 from tests.support.quarantine import MANIFEST, assert_same, load_shapes, state
 from tests.support.teardown import COACHING, load_application
 
@@ -31,47 +38,55 @@ def application(database: TestDatabase) -> TestDatabase:
 
 
 class Host:
-    """A database in the inventory."""
+    """A database in the inventory, with what the modules do on it, within this process."""
 
     def __init__(self, database: TestDatabase, artifacts: Path, user: str = OPERATOR) -> None:
-        self.database, self.artifacts, self.user, self.runs = database, artifacts, user, 0
+        self.artifacts, self.runs = artifacts, 0
+        self.connection = database.connect(user)
+        self.server = server_info(self.connection)
 
-    def module(self, name: str, **options: Any) -> ModuleRun:
-        where = {"host": "db1", "artifacts_dir": str(self.artifacts)}
-        return run_module(name, {**self.database.login(self.user), **where, **options})
+    def plan(self, **options: Any) -> dict[str, Any]:
+        made: dict[str, Any] = make_plan(self.connection, self.server, self._request(options)).plan
+        return made
 
-    def plan(self, **options: Any) -> ModuleRun:
-        return self.module("teardown_plan", **_freely(options))
-
-    def act(self, token: str = "", check: bool = False, **options: Any) -> ModuleRun:
-        """:param token: of the plan that is there, by default."""
+    def act(self, token: str = "", check: bool = False, **options: Any) -> dict[str, Any]:
+        """:param token: that of the plan by default."""
         self.runs += 1
         token = token or self.plan(**options)["token"]
-        more = {"confirm": token, "batch": {"db1": token}, "run_id": f"run-{self.runs}"}
-        where = {"host": "db1", "artifacts_dir": str(self.artifacts)}
-        login = self.database.login(self.user)
-        return run_module("teardown", {**login, **where, **more, **_freely(options)}, check=check)
-
-    def quarantine(self, manifest: dict[str, Any] | None = None) -> ModuleRun:
-        done = self.act(manifest=manifest or COACHING, allow_unknown_provenance=True)
-        assert done["status"] == "changed", done["msg"]
+        order = Order(
+            self._request(options), "db1", token, {"db1": token}, str(self.artifacts), f"run-{self.runs}", None, 10,
+            120, False,
+        )  # fmt: skip
+        done: dict[str, Any] = tear_down(self.connection, self.server, order, check)
         return done
 
-    def purge(self, **options: Any) -> ModuleRun:
+    def quarantine(self, manifest: dict[str, Any] | None = None) -> dict[str, Any]:
+        return self.act(manifest=manifest or COACHING, allow_unknown_provenance=True)
+
+    def purge(self, **options: Any) -> dict[str, Any]:
         return self.act(mode="purge", **options)
 
-    def undo(self, **options: Any) -> ModuleRun:
-        done = self.module("teardown_undo", **options)
-        assert not done.failed, done["msg"]
+    def undo(self, bundle: str | None = None) -> dict[str, Any]:
+        request = UndoRequest(str(self.artifacts), "db1", bundle, "500ms", 120)
+        done: dict[str, Any] = undo(self.connection, self.server, request, False)
         return done
 
+    def _request(self, options: dict[str, Any]) -> PlanRequest:
+        defaults = {name: each.get("default") for name, each in PLAN_ARGUMENTS.items()}
+        where = {"host": "db1", "artifacts_dir": str(self.artifacts), "require_backup": False}
+        return plan_request(self.connection, self.server, {**defaults, **where, **options})
 
-def _freely(options: dict[str, Any]) -> dict[str, Any]:
-    return {"require_backup": False, **options}
+
+def codes(plan: dict[str, Any]) -> list[str]:
+    return [each["code"] for each in plan["blockers"]]
 
 
-def codes(plan: ModuleRun) -> list[str]:
-    return [each["code"] for each in plan["plan"]["blockers"]]
+@contextmanager
+def refused(code: str, *words: str) -> Iterator[None]:
+    with pytest.raises(RollbackError) as error:
+        yield
+    assert error.value.code == code
+    assert all(each in str(error.value) for each in words), str(error.value)
 
 
 def schemas(database: TestDatabase) -> list[str]:
@@ -84,9 +99,9 @@ def test_purged_and_back_and_home(application: TestDatabase, tmp_path: Path) -> 
     host, at_home = Host(application, tmp_path), state(application)
     schema = host.quarantine({**COACHING, "history": {"value": VERSION}})["schema"]
     moved = state(application)
-    assert host.plan(mode="purge", require_backup=True)["plan"]["blockers"][0]["code"] == "backup_unverified"
+    assert codes(host.plan(mode="purge", require_backup=True)) == ["backup_unverified"]
     for bundles in (1, 2):
-        plan = host.plan(mode="purge")["plan"]
+        plan = host.plan(mode="purge")
         assert {each["name"] for each in plan["objects"]} >= {f"{schema}.sponsor_connections"}
         assert ("schema", schema) in [(each["kind"], each["name"]) for each in plan["dependents"]]
         assert (plan["mode"], plan["blockers"], plan["history"], plan["drift"]) == ("purge", [], None, [])
@@ -95,23 +110,24 @@ def test_purged_and_back_and_home(application: TestDatabase, tmp_path: Path) -> 
         assert_same(moved, state(application))
 
         done = host.purge()
-        assert ("Purged 8 objects" in done["msg"], "schema" in done.result) == (True, False)
+        assert ("Purged 8 objects" in done["msg"], "schema" in done) == (True, False)
         assert schemas(application) == []
-        assert host.plan(mode="purge")["nothing_to_do"]
+        assert host.plan(mode="purge")["objects"] == []
         # Its quarantine cannot be undone before the purge is.
-        gone = host.module("teardown_undo", bundle=str(tmp_path / "db1/run-1/bundle"))
-        assert gone["code"] == "bundle_gone"
+        with refused("bundle_gone"):
+            host.undo(str(tmp_path / "db1/run-1/bundle"))
 
         back = host.undo()
         assert (back["mode"], back["bundle"], back["notes"]) == ("purge", done["bundle"], []), bundles
         assert "8 objects are back in quarantine" in back["msg"]
         assert_same(moved, state(application))
-        assert host.undo(bundle=done["bundle"])["msg"] == "Nothing to do: it was undone already."
+        assert host.undo(done["bundle"])["msg"] == "Nothing to do: it was undone already."
     home = host.undo()
     assert (home["mode"], home["objects"], home["notes"]) == ("quarantine", 8, [])
     assert_same(at_home, state(application))
-    assert host.undo(bundle=str(tmp_path / "db1/run-1/bundle"))["msg"] == "Nothing to do: it was undone already."
-    assert host.module("teardown_undo")["code"] == "bundle_none"
+    assert host.undo(str(tmp_path / "db1/run-1/bundle"))["msg"] == "Nothing to do: it was undone already."
+    with refused("bundle_none"):
+        host.undo()
 
 
 def test_objects_of_every_kind(application: TestDatabase, tmp_path: Path) -> None:
@@ -136,14 +152,14 @@ def test_objects_of_every_kind(application: TestDatabase, tmp_path: Path) -> Non
 def test_nothing_to_purge(application: TestDatabase, tmp_path: Path) -> None:
     host = Host(application, tmp_path)
     plan = host.plan(mode="purge")
-    assert (plan["nothing_to_do"], plan["status"], plan["plan"]["blockers"]) == (True, "ok", [])
-    assert plan["msg"] == "Nothing to do: the database has nothing in a quarantine of this host."
+    assert (plan["objects"], plan["blockers"], plan["warnings"]) == ([], [], [])
+    assert summary(plan) == "Nothing to do: the database has nothing in a quarantine of this host."
     done = host.purge()
-    assert (done["changed"], done["msg"]) == (False, plan["msg"])
+    assert (done["changed"], done["msg"]) == (False, summary(plan))
     host.quarantine()
     host.undo()
-    assert host.plan(mode="purge")["nothing_to_do"]
-    assert host.plan(mode="purge", bundle=str(tmp_path / "db1/run-2/bundle"))["nothing_to_do"]
+    assert host.plan(mode="purge")["objects"] == []
+    assert host.plan(mode="purge", bundle=str(tmp_path / "db1/run-2/bundle"))["objects"] == []
 
 
 def test_which_quarantine(application: TestDatabase, tmp_path: Path) -> None:
@@ -153,18 +169,19 @@ def test_which_quarantine(application: TestDatabase, tmp_path: Path) -> None:
     first = host.quarantine()
     second = host.quarantine({"tables": ["public.later"]})
     newest, named = host.plan(mode="purge"), host.plan(mode="purge", bundle=first["bundle"])
-    assert [each["name"] for each in newest["plan"]["objects"]] == [f"{second['schema']}.later"]
-    assert f"{first['schema']}.sponsor_connections" in [each["name"] for each in named["plan"]["objects"]]
+    assert [each["name"] for each in newest["objects"]] == [f"{second['schema']}.later"]
+    assert f"{first['schema']}.sponsor_connections" in [each["name"] for each in named["objects"]]
     assert newest["token"] != named["token"]
-    assert host.act(named["token"], mode="purge")["code"] == "confirmation_stale"
-    assert host.module("teardown_plan", mode="purge", host="db2")["nothing_to_do"]
+    with refused("confirmation_stale"):
+        host.act(named["token"], mode="purge")
+    assert host.plan(mode="purge", host="db2")["objects"] == []
 
     dropped = host.act(mode="drop", manifest={"tables": ["public.last"]}, allow_unknown_provenance=True)
-    refused = host.plan(mode="purge", bundle=dropped["bundle"])
-    assert (refused["code"], "is of a drop" in refused["msg"]) == ("bundle_unfit", True)
+    with refused("bundle_unfit", "is of a drop", "nothing was done"):
+        host.plan(mode="purge", bundle=dropped["bundle"])
     assert host.purge(bundle=first["bundle"])["status"] == "changed"
     assert host.purge()["status"] == "changed"
-    assert host.plan(mode="purge")["nothing_to_do"]
+    assert host.plan(mode="purge")["objects"] == []
     assert schemas(application) == []
 
 
@@ -177,9 +194,9 @@ def test_what_was_not_moved_there(application: TestDatabase, tmp_path: Path) -> 
     application.query(f"CREATE TABLE {schema}.part PARTITION OF {schema}.parts FOR VALUES IN (1)")
     blocked = host.plan(mode="purge")
     assert codes(blocked) == ["provenance_unknown"]
-    assert f"{schema}.part: no teardown of this host moved them there" in blocked["plan"]["blockers"][0]["message"]
+    assert f"{schema}.part: no teardown of this host moved them there" in blocked["blockers"][0]["message"]
     application.query(f"DROP TABLE {schema}.part")
-    moved, plan = state(application), host.plan(mode="purge")["plan"]
+    moved, plan = state(application), host.plan(mode="purge")
     assert "schema" not in {each["kind"] for each in plan["dependents"]}
     assert host.purge()["status"] == "changed"
     assert application.value(f"SELECT count(*) FROM {schema}.stranger") == 0
@@ -193,8 +210,8 @@ def test_a_stale_token(application: TestDatabase, tmp_path: Path) -> None:
     schema, token = schemas(application)[0], host.plan(mode="purge")["token"]
     application.query(f"CREATE TABLE {schema}.stranger (id int)")
     before = state(application)
-    refused = host.act(token, mode="purge")
-    assert (refused["code"], "nothing was done" in refused["msg"]) == ("confirmation_stale", True)
+    with refused("confirmation_stale", "nothing was done"):
+        host.act(token, mode="purge")
     assert_same(before, state(application), same_objects=True)
 
 
