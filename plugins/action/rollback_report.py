@@ -29,7 +29,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_run import (
 
 display = Display()
 
-_NOT_AGAIN = ("rollback_login_password", "rollback_confirm", "rollback_run_id", "rollback_bundle")
+_NOT_AGAIN = ("rollback_login_password", "rollback_confirm", "rollback_run_id")
 
 
 class ActionModule(ActionBase):

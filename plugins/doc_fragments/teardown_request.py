@@ -4,14 +4,7 @@
 
 from __future__ import annotations
 
-
-class ModuleDocFragment:
-    """What is torn down and how: the options of PLAN_ARGUMENTS in module_utils/teardown_request.py."""
-
-    DOCUMENTATION = r"""
-options:
-  manifest:
-    description:
+_MANIFEST = """\
       - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
         functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
         the name. Other keys are ignored, but for C(name) and C(history).
@@ -20,15 +13,23 @@ options:
         with the objects. C(value) is that of C(column) in C(table), text in quotes; without the two it is C(version) in
         C(supabase_migrations.schema_migrations). Without C(history) the row of this table goes whose version, or
         version and name as in C(20251125120000_coaching), is C(name); no other row is certain to be the migration's.
-      - Needed in every mode but V(purge).
-    type: dict
+"""
+
+
+class ModuleDocFragment:
+    """What is torn down and how: the options of PLAN_ARGUMENTS in module_utils/teardown_request.py."""
+
+    DOCUMENTATION = f"""
+options:
+  manifest:
+    description:
+{_MANIFEST}    type: dict
+    required: true
   mode:
     description:
       - V(quarantine) moves the objects to a schema of their own, V(drop) drops them.
-      - V(purge) drops what a quarantine has moved, and its schema, if nothing else is in it. The quarantine's O(bundle)
-        tells what that is, and that it may go; O(manifest) and the baselines are not looked at.
     type: str
-    choices: [quarantine, drop, purge]
+    choices: [quarantine, drop]
     default: quarantine
   baseline_before:
     description:
@@ -65,6 +66,23 @@ options:
     type: list
     elements: str
     default: []
+"""
+
+    #: With PURGE_ARGUMENTS; to be named before the other.
+    PURGE = f"""
+options:
+  manifest:
+    description:
+{_MANIFEST}      - Needed in every mode but V(purge).
+    type: dict
+  mode:
+    description:
+      - V(quarantine) moves the objects to a schema of their own, V(drop) drops them.
+      - V(purge) drops what a quarantine has moved, and its schema, if nothing else is in it. The quarantine's O(bundle)
+        tells what that is, and that it may go; O(manifest) and the baselines are not looked at.
+    type: str
+    choices: [quarantine, drop, purge]
+    default: quarantine
   bundle:
     description:
       - Directory of the bundle of the quarantine that V(purge) is of. By default the newest one of O(host) that was

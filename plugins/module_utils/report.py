@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.report_content import TAKING_STEPS
+
 #: From best to worst, but for ``skipped``: what a step can end as.
 STATUSES = ("ok", "changed", "skipped", "degraded", "refused", "failed")
 
@@ -94,7 +96,7 @@ def build_report(run: Run, results: dict[str, dict[str, Any] | None]) -> dict[st
 def _without_repetition(steps: list[dict[str, Any]], plan: dict[str, Any]) -> None:
     """A teardown returns its plan again."""
     for step in steps:
-        if step["name"] == "teardown" and plan:
+        if step["name"] in TAKING_STEPS and plan:
             step["details"].pop("plan", None)
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.command_line import Invocation, command_line
-from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain
+from ansible_collections.pgops.rollback.plugins.module_utils.report_content import TAKING_STEPS, plain
 
 #: Variables that an undo does not look at.
 _OF_THE_PLAN = (
     "teardown_mode", "teardown_manifest", "teardown_require_backup", "teardown_backup_max_age",
     "teardown_allow_unknown_provenance", "teardown_override_provenance", "teardown_max_row_growth",
+    "rollback_bundle",
 )  # fmt: skip
 
 
@@ -25,7 +26,8 @@ def name_next_command(report: dict[str, Any], invocation: Invocation) -> None:
         given = {"rollback_bundle": torn_down["bundle"]} if torn_down.get("bundle") else {}
         torn_down["next_command"] = command_line(invocation.at(report["host"]).without(_OF_THE_PLAN), "undo", **given)
     elif planned:
-        planned["next_command"] = command_line(invocation, "rollback", "--tags", "teardown")
+        taking = "purge" if planned["plan"].get("mode") == "purge" else "teardown"
+        planned["next_command"] = command_line(invocation, "rollback", "--tags", taking)
     elif rehearsed:
         rehearsed["next_command"] = command_line(invocation, "rollback", "--tags", "plan")
 
@@ -62,9 +64,12 @@ def _by_verdict(report: dict[str, Any]) -> str:
     unproven = "There is no proven backup to roll back to. " if failed_rung else ""
     or_new = ", or make a new backup" if failed_rung else ""
     changed = "Try the inserts that failed. report.md and report.json say how to put the state before back."
-    if _details(report, "dump") is not None:
+    if _details(report, ("dump",)) is not None:
         changed = "Prove that it restores: verify_backup.yml with backup_verification_source=pg_dump and its path."
-    if _details(report, "undo") is not None:
+    undone = _details(report, ("undo",))
+    if undone is not None and undone.get("mode") == "purge":
+        changed = "What was purged is back in quarantine. To have it where it was, run the same command again."
+    elif undone is not None:
         changed = "What was torn down is back as it was. Deploy the application's release that uses it."
     by_verdict = {
         "failed": f"{unproven}Do what is said above of {names('failed')}{or_new}, then run the same command again"
@@ -77,33 +82,33 @@ def _by_verdict(report: dict[str, Any]) -> str:
     return by_verdict.get(report["verdict"], "Nothing to do.")
 
 
-def _details(report: dict[str, Any], name: str, *statuses: str) -> dict[str, Any] | None:
-    """Of the step of that name, if it ended as one of these; None if there is none."""
+def _details(report: dict[str, Any], names: tuple[str, ...], *statuses: str) -> dict[str, Any] | None:
+    """Of the step of such a name, if it ended as one of these; None if there is none."""
     for step in report["steps"]:
-        if step["name"] == name and (not statuses or step["status"] in statuses):
+        if step["name"] in names and (not statuses or step["status"] in statuses):
             details: dict[str, Any] = step["details"]
             return details
     return None
 
 
 def _torn_down(report: dict[str, Any]) -> dict[str, Any] | None:
-    return None if report["check_mode"] else _details(report, "teardown", "changed")
+    return None if report["check_mode"] else _details(report, TAKING_STEPS, "changed")
 
 
 def _planned(report: dict[str, Any]) -> dict[str, Any] | None:
     """Of a plan that could be carried out and was not."""
-    found = _details(report, "plan", "ok")
+    found = _details(report, ("plan",), "ok")
     if not found or not (found.get("plan") or {}).get("objects"):
         return None
-    teardown = _details(report, "teardown")
-    refused = _details(report, "teardown", "refused")
+    taken = _details(report, TAKING_STEPS)
+    refused = _details(report, TAKING_STEPS, "refused")
     unconfirmed = refused is not None and str(refused.get("code")).startswith("confirmation_")
-    return found if teardown is None or unconfirmed or _details(report, "teardown", "skipped") is not None else None
+    return found if taken is None or unconfirmed or _details(report, TAKING_STEPS, "skipped") is not None else None
 
 
 def _rehearsed(report: dict[str, Any]) -> dict[str, Any] | None:
     """Of a rehearsal that got as far as its copy, and stopped at nothing else of the run."""
-    found = _details(report, "rehearse")
+    found = _details(report, ("rehearse",))
     return found if found and found.get("checks") else None
 
 

@@ -12,7 +12,11 @@ from typing import Any, NamedTuple
 
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE, REMAINS
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
-from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain, size_text
+from ansible_collections.pgops.rollback.plugins.module_utils.report_content import (
+    TAKING_STEPS,
+    plain,
+    size_text,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 _NAMED = 5
@@ -76,7 +80,8 @@ def broken_lines(step: dict[str, Any]) -> list[str]:
 def plan_is_news(report: dict[str, Any]) -> bool:
     """Whether a terminal has not shown the plan yet: before it is carried out, somebody has been shown it."""
     status = {step["name"]: step["status"] for step in report["steps"]}
-    return status.get("teardown", "skipped") == "skipped" or status.get("plan") == "refused"
+    not_yet = all(status.get(name, "skipped") == "skipped" for name in TAKING_STEPS)
+    return not_yet or status.get("plan") == "refused"
 
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:

@@ -31,7 +31,8 @@ def question(plans: dict[str, dict[str, Any]]) -> str:
             lines += [f"  {line}" for line in _consequences(plan)]
     token = batch_token({host: plan["token"] for host, plan in plans.items()})
     whole = f" of these {len(plans)} databases" if len(plans) > 1 else ""
-    return "\n".join([*lines, f"Type {token} to confirm the teardown{whole}; anything else ends it, with nothing done"])
+    what = "purge" if any(plan["mode"] == "purge" for plan in plans.values()) else "teardown"
+    return "\n".join([*lines, f"Type {token} to confirm the {what}{whole}; anything else ends it, with nothing done"])
 
 
 def _counts(plan: dict[str, Any]) -> str:

@@ -25,8 +25,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_purge impo
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_routines import parse_signature
 
 PLAN_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "manifest": {"type": "dict"},
-    "mode": {"type": "str", "choices": list(MODES), "default": QUARANTINE},
+    "manifest": {"type": "dict", "required": True},
+    "mode": {"type": "str", "choices": [QUARANTINE, DROP], "default": QUARANTINE},
     "baseline_before": {"type": "path"},
     "baseline_after": {"type": "path"},
     "records_dir": {"type": "path"},
@@ -35,25 +35,30 @@ PLAN_ARGUMENTS: dict[str, dict[str, Any]] = {
     "lock_timeout": {"type": "str", "default": "500ms"},
     "allow_unknown_provenance": {"type": "bool", "default": False},
     "override_provenance": {"type": "list", "elements": "str", "default": []},
+}
+
+#: The same of a module that purges, too.
+PURGE_ARGUMENTS: dict[str, dict[str, Any]] = {
+    **PLAN_ARGUMENTS,
+    "manifest": {"type": "dict"},
+    "mode": {"type": "str", "choices": list(MODES), "default": QUARANTINE},
     "host": {"type": "str"},
     "artifacts_dir": {"type": "path"},
     "bundle": {"type": "path"},
 }
 
-#: What is needed in which mode.
-PLAN_REQUIRED = [
+#: What is needed of them in which mode.
+PURGE_REQUIRED = [
     ("mode", QUARANTINE, ["manifest"]), ("mode", DROP, ["manifest"]), ("mode", PURGE, ["host", "artifacts_dir"]),
 ]  # fmt: skip
 
 
-def plan_request(connection: Any, server: ServerInfo, options: dict[str, Any], **more: Any) -> PlanRequest:
-    """:param connection: in autocommit mode; a purge asks the database what is in quarantine.
-    :param options: values of PLAN_ARGUMENTS.
+def plan_request(options: dict[str, Any], **more: Any) -> PlanRequest:
+    """:param options: values of PLAN_ARGUMENTS.
     :param more: fields of PlanRequest that only some modules have an option for.
-    :raises RollbackError: those of read_baseline() but for a missing one, and of purge_request();
-        ``duration_invalid``, ``name_invalid``.
+    :raises RollbackError: those of read_baseline() but for a missing one, ``duration_invalid``, ``name_invalid``.
     """
-    request = PlanRequest(
+    return PlanRequest(
         manifest=options["manifest"],
         mode=options["mode"],
         provenance=Provenance(
@@ -67,6 +72,14 @@ def plan_request(connection: Any, server: ServerInfo, options: dict[str, Any], *
         **{name: options[name] for name in ("records_dir", "require_backup", "lock_timeout")},
         **more,
     )
+
+
+def plan_or_purge(connection: Any, server: ServerInfo, options: dict[str, Any], **more: Any) -> PlanRequest:
+    """:param connection: in autocommit mode; it is asked what is in quarantine.
+    :param options: values of PURGE_ARGUMENTS; ``more`` as of plan_request().
+    :raises RollbackError: those of plan_request() and purge_request().
+    """
+    request = plan_request(options, **more)
     if request.mode != PURGE:
         return request
     return purge_request(connection, server, request, *(options[name] for name in ("artifacts_dir", "host", "bundle")))

@@ -26,6 +26,7 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes
+  - pgops.rollback.teardown_request.purge
   - pgops.rollback.teardown_request
 options:
   confirm:
@@ -145,13 +146,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.database_module imp
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import (
-    PLAN_ARGUMENTS,
-    PLAN_REQUIRED,
-    plan_request,
+    PURGE_ARGUMENTS,
+    PURGE_REQUIRED,
+    plan_or_purge,
 )
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    **PLAN_ARGUMENTS,
+    **PURGE_ARGUMENTS,
     "confirm": {"type": "str", "required": True},
     "batch": {"type": "dict", "required": True},
     "host": {"type": "str", "required": True},
@@ -167,7 +168,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def teardown(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
     options = module.params
     order = Order(
-        plan_request(connections.first, server, options),
+        plan_or_purge(connections.first, server, options),
         timeout=parse_duration(options["timeout"], "teardown_timeout").total_seconds(),
         artifacts_last=options["artifacts_persistent"],
         batch={str(host): str(token) for host, token in options["batch"].items()},
@@ -179,7 +180,7 @@ def teardown(connections: Connections, server: ServerInfo, module: AnsibleModule
 
 
 def main() -> None:
-    run_database_module(ARGUMENTS, teardown, required_if=PLAN_REQUIRED)
+    run_database_module(ARGUMENTS, teardown, required_if=PURGE_REQUIRED)
 
 
 if __name__ == "__main__":

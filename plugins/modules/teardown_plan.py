@@ -24,6 +24,7 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes.read_only
+  - pgops.rollback.teardown_request.purge
   - pgops.rollback.teardown_request
 options:
   count_rows:
@@ -166,13 +167,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connections import 
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import make_plan, summary
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import (
-    PLAN_ARGUMENTS,
-    PLAN_REQUIRED,
-    plan_request,
+    PURGE_ARGUMENTS,
+    PURGE_REQUIRED,
+    plan_or_purge,
 )
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    **PLAN_ARGUMENTS,
+    **PURGE_ARGUMENTS,
     "count_rows": {"type": "bool", "default": True},
     "pg_dump_version": {"type": "str"},
 }
@@ -180,7 +181,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def teardown_plan(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
     options = module.params
-    request = plan_request(
+    request = plan_or_purge(
         connections.first, server, options,
         **{name: options[name] for name in ("count_rows", "pg_dump_version")},
     )  # fmt: skip
@@ -196,7 +197,7 @@ def teardown_plan(connections: Connections, server: ServerInfo, module: AnsibleM
 
 
 def main() -> None:
-    run_database_module(ARGUMENTS, teardown_plan, required_if=PLAN_REQUIRED)
+    run_database_module(ARGUMENTS, teardown_plan, required_if=PURGE_REQUIRED)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connection import s
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest, make_plan, summary
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PURGE_ARGUMENTS, plan_or_purge
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import UndoRequest, undo
 from tests.support.database import OPERATOR, TestDatabase
 from tests.support.quarantine import MANIFEST, assert_same, load_shapes, state
@@ -72,9 +72,9 @@ class Host:
         return done
 
     def _request(self, options: dict[str, Any]) -> PlanRequest:
-        defaults = {name: each.get("default") for name, each in PLAN_ARGUMENTS.items()}
+        defaults = {name: each.get("default") for name, each in PURGE_ARGUMENTS.items()}
         where = {"host": "db1", "artifacts_dir": str(self.artifacts), "require_backup": False}
-        return plan_request(self.connection, self.server, {**defaults, **where, **options})
+        return plan_or_purge(self.connection, self.server, {**defaults, **where, **options})
 
 
 def codes(plan: dict[str, Any]) -> list[str]:
@@ -130,6 +130,7 @@ def test_purged_and_back_and_home(application: TestDatabase, tmp_path: Path) -> 
         host.undo()
 
 
+@pytest.mark.full
 def test_objects_of_every_kind(application: TestDatabase, tmp_path: Path) -> None:
     load_shapes(application)
     host, at_home = Host(application, tmp_path, "postgres"), state(application)
@@ -215,6 +216,7 @@ def test_a_stale_token(application: TestDatabase, tmp_path: Path) -> None:
     assert_same(before, state(application), same_objects=True)
 
 
+@pytest.mark.full
 def test_a_killed_purge_is_told_by_the_objects(application: TestDatabase, tmp_path: Path) -> None:
     host = Host(application, tmp_path)
     host.quarantine()
@@ -228,6 +230,6 @@ def test_the_schema_could_not_be_made_again(application: TestDatabase, tmp_path:
     host = Host(application, tmp_path)
     host.quarantine()
     name = application.name
-    application.query(f"ALTER DATABASE {name} OWNER TO postgres; REVOKE CREATE ON DATABASE {name} FROM operator, PUBLIC",
-                      user="postgres")  # fmt: skip
+    application.query(f"ALTER DATABASE {name} OWNER TO postgres", user="postgres")
+    application.query(f"REVOKE CREATE ON DATABASE {name} FROM operator, PUBLIC", user="postgres")
     assert codes(host.plan(mode="purge")) == ["privilege_missing"]
