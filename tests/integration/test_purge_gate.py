@@ -160,7 +160,6 @@ def test_there_and_all_the_way_back(database: TestDatabase, tmp_path: Path) -> N
     assert database.query("SELECT FROM pg_namespace WHERE nspname ~ '^rollback_quarantine'") == []
     assert "alone: keep it safe, and back it up" in done.stdout
     assert "pgops.rollback.undo" in done.stdout
-    print(step(tmp_path, "verify"))
 
     again = purge(tmp_path)
     assert steps(report(tmp_path, "db1"))["purge"] == "ok", again.stdout
