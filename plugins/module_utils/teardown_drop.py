@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump import find_pg_dump
-from ansible_collections.pgops.rollback.plugins.module_utils.dump_snapshot import require_session
+from ansible_collections.pgops.rollback.plugins.module_utils.dump_snapshot import kept_alive, require_session
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 from ansible_collections.pgops.rollback.plugins.module_utils.file_sums import file_sums
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import LockNotObtainedError
@@ -40,8 +40,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle imp
     finish_bundle,
     unwritable,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher, Encryption
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import (
-    ARCHIVE,
     Contents,
     export,
     freeze_sequences,
@@ -85,6 +85,19 @@ _MAJOR = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
+class BundleRequest:
+    """:ivar partial: of teardown_bundle.begin_bundle(). Nothing is left there unless the drop is committed.
+    :ivar extra: JSON values for the bundle.
+    :ivar timeout: seconds that pg_dump may take, and each command of the cipher.
+    """
+
+    partial: Path
+    extra: dict[str, Any]
+    timeout: float
+    cipher: Cipher = field(default_factory=Cipher)
+
+
+@dataclass(frozen=True)
 class Dropped:
     """:ivar exports: how often the database was exported: again when something had changed between two attempts.
     :ivar held_ms: from the first statement that keeps readers out to the commit.
@@ -105,6 +118,7 @@ class _Export:
     scripts: Scripts
     sums: dict[str, str]
     pg_dump_major: int
+    encryption: Encryption | None
 
 
 def drop(
@@ -113,19 +127,15 @@ def drop(
     planned: Planned,
     recheck: Callable[[Any], Planned],
     lock_timeout_ms: int,
-    partial: Path,
-    extra: dict[str, Any],
-    timeout: float,
+    request: BundleRequest,
 ) -> Dropped:
     """Export what the plan names, drop it, and leave a bundle that brings it back.
 
     :param connection: in autocommit mode, not through a transaction-mode pooler.
     :param recheck: reads the plan again with the cursor that it is given; it raises RollbackError unless that is what
         was confirmed.
-    :param partial: of teardown_bundle.begin_bundle(). Nothing is left there unless the drop is committed.
-    :param extra: JSON values for the bundle.
-    :param timeout: seconds that pg_dump may take.
     :raises RollbackError: ``disk_full``, ``pooler``, ``binaries_missing``, ``privilege_missing``, ``row_security``,
+        those of Cipher.require() and Cipher.seal(),
         ``not_exportable``, ``dump_failed``, ``archive_damaged``, ``export_differs``, ``drop_refused``,
         ``drop_took_more``, ``undo_impossible``, ``lock_timeout``, ``artifacts_unwritable``, those of ``recheck`` and of
         catalog_reading.told_why(). Nothing has happened then.
@@ -133,14 +143,15 @@ def drop(
         drop_outcome() tells whether it was committed.
     """
     require_session(server)
-    require_room(partial, planned)
-    pg_dump = find_pg_dump(server.major)
-    attempts = _Drop(connection, server, recheck, lock_timeout_ms, partial, extra, pg_dump, timeout)
+    # Of what is encrypted there are two for a while.
+    require_room(request.partial, planned, 2 if request.cipher.encrypt else 1)
+    request.cipher.require(request.partial)
+    attempts = _Drop(connection, server, recheck, lock_timeout_ms, request)
     tables = [(each.schema, each.short) for each in planned.targets.tables if each.kind == "table"]
     try:
         bundle, number = in_attempts(connection, lock_timeout_ms, tables, planned.targets.relations, attempts.attempt)
     except BaseException:
-        _remove(connection, partial, attempts.content)
+        _remove(connection, request.partial, attempts.content)
         raise
     return Dropped(bundle, number, attempts.exports, int((time.monotonic() - attempts.held_since) * 1000))
 
@@ -168,7 +179,7 @@ class _Drop:
 
     def __init__(
         self, connection: Any, server: ServerInfo, recheck: Callable[[Any], Planned], lock_timeout_ms: int,
-        partial: Path, extra: dict[str, Any], pg_dump: Path, timeout: float,
+        request: BundleRequest,
     ) -> None:  # fmt: skip
         self.content: dict[str, Any] | None = None
         self.exports = 0
@@ -177,11 +188,8 @@ class _Drop:
         self._server = server
         self._recheck = recheck
         self._lock_timeout_ms = lock_timeout_ms
-        self._partial = partial
-        self._extra = extra
-        self._pg_dump = pg_dump
-        self._timeout = timeout
-        self._archive = Archive(partial / ARCHIVE, pg_dump.with_name("pg_restore"), timeout)
+        self._request = request
+        self._pg_dump = find_pg_dump(server.major)
         self._export: _Export | None = None
 
     def attempt(self, cursor: Any) -> Bundle:
@@ -196,8 +204,11 @@ class _Drop:
         state = (before.fingerprint, contents, frozenset(planned.radius.closure.objects))
         if self._export is None or self._export.state != state:
             self.exports += 1
-            export(self._connection, self._pg_dump, self._archive.path, tables, self._timeout)
-            self._export = self._read_export(cursor, planned, contents, state)
+            request = self._request
+            with request.cipher.place(request.partial) as path:
+                export(self._connection, self._pg_dump, path, tables, request.timeout)
+                archive = Archive(path, self._pg_dump.with_name("pg_restore"), request.timeout)
+                self._export = self._read_export(cursor, planned, contents, state, archive)
             before = _catalog(cursor)
         system_identifier = cluster_identifier(cursor)
         self._act(cursor, planned)
@@ -205,7 +216,7 @@ class _Drop:
         self._rehearse(cursor, before, contents)
         difference = compare(before, after)
         content = {
-            **self._extra,
+            **self._request.extra,
             "mode": "drop",
             "plan": planned.plan,
             "token": planned.plan["token"],
@@ -213,6 +224,7 @@ class _Drop:
             "database": self._server.database,
             "system_identifier": system_identifier,
             "pg_dump_major": self._export.pg_dump_major,
+            "encryption": self._export.encryption and self._export.encryption.as_json(),
             "steps": self._export.steps.as_json(),
             "contents": contents.as_json(),
             "fingerprint": before.fingerprint,
@@ -224,14 +236,15 @@ class _Drop:
             ],
         }  # fmt: skip
         self.content = content
-        return finish_bundle(self._partial, content, self._export.sums)
+        return finish_bundle(self._request.partial, content, self._export.sums)
 
-    def _read_export(self, cursor: Any, planned: Planned, contents: Contents, state: Any) -> _Export:
-        """See that it holds every row, and put in order what an undo takes of it.
+    def _read_export(
+        self, cursor: Any, planned: Planned, contents: Contents, state: Any, archive: Archive
+    ) -> _Export:
+        """See that it holds every row, put in order what an undo takes of it, and encrypt it.
 
-        :raises RollbackError: ``archive_damaged``, ``export_differs``.
+        :raises RollbackError: ``archive_damaged``, ``export_differs``, and those of Cipher.seal().
         """
-        archive = self._archive
         steps = choose(cursor, planned.radius.closure, archive.entries())
         exported = dict(zip(steps.tables, _counted(archive, steps), strict=True))
         expected = {(schema, table): rows for schema, table, rows, _hash in contents.tables}
@@ -244,16 +257,20 @@ class _Drop:
             )
         scripts = scripts_of(archive, steps)
         try:
-            # Now, for nobody is kept out yet.
-            sync(archive.path)
-            sums = {each.path: each.sha256 for each in file_sums(self._partial, untold)}
-        except OSError as error:
-            raise unwritable(archive.path, error) from error
-        try:
             major = int(certain(_MAJOR.match(read_head(archive.path).dump_version)).group())
         except (ArchiveDamagedError, OSError) as error:
             raise undo_impossible(f"the head of the archive cannot be read ({error})") from error
-        return _Export(state, steps, scripts, sums, major)
+        partial = self._request.partial
+        with kept_alive(self._connection):
+            encryption = self._request.cipher.seal(archive.path, partial, self._request.timeout)
+        try:
+            # Now, for nobody is kept out yet.
+            for path in partial.iterdir():
+                sync(path)
+            sums = {each.path: each.sha256 for each in file_sums(partial, untold)}
+        except OSError as error:
+            raise unwritable(partial, error) from error
+        return _Export(state, steps, scripts, sums, major, encryption)
 
     def _act(self, cursor: Any, planned: Planned) -> None:
         """:raises LockNotObtainedError: for another attempt.

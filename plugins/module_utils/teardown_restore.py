@@ -26,7 +26,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.table_content impor
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_archive import Archive, Late, Steps
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import AGAIN, Acting, in_attempts
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import Bundle
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE, sequence_states
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import sequence_states
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof import catalog_now
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import refused, snapshot_of
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
@@ -129,18 +130,19 @@ def attach(acting: Acting, late: list[Late]) -> None:
     acting.run(sql.SQL(_SETTINGS_BACK))
 
 
-def restore_dropped(connection: Any, server: ServerInfo, bundle: Bundle, lock_timeout_ms: int) -> Restored:
+def restore_dropped(
+    connection: Any, server: ServerInfo, bundle: Bundle, lock_timeout_ms: int, cipher: Cipher
+) -> Restored:
     """Bring everything back that a drop took, prove that it is as it was, and commit.
 
     :param connection: in autocommit mode.
     :param bundle: of a drop.
     :raises RollbackError: ``bundle_foreign``, ``undo_conflict``, ``undo_refused``, ``undo_unequal``, ``lock_timeout``,
-        ``archive_damaged``, ``binaries_missing``, and those of catalog_reading.told_why(). Nothing has happened then.
+        ``archive_damaged``, ``binaries_missing``, and those of Cipher.archive_of() and catalog_reading.told_why().
+        Nothing has happened then.
     """
     content, steps = bundle.content, Steps.of(bundle)
     pg_restore = find_pg_dump(max(server.major, content["pg_dump_major"])).with_name("pg_restore")
-    archive = Archive(bundle.directory / ARCHIVE, pg_restore, _TIMEOUT)
-    scripts = scripts_of(archive, steps)
 
     def work(cursor: Any) -> None:
         _require_own(cursor, server, content)
@@ -156,7 +158,10 @@ def restore_dropped(connection: Any, server: ServerInfo, bundle: Bundle, lock_ti
             _validate(cursor, steps)
         _prove(cursor, content)
 
-    _none, attempts = in_attempts(connection, lock_timeout_ms, [], steps.survivors, work)
+    with cipher.archive_of(bundle) as path:
+        archive = Archive(path, pg_restore, _TIMEOUT)
+        scripts = scripts_of(archive, steps)
+        _none, attempts = in_attempts(connection, lock_timeout_ms, [], steps.survivors, work)
     return Restored(len(content["oids"]), attempts)
 
 

@@ -25,7 +25,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle imp
     begin_bundle,
     read_bundle,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop, drop_outcome
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import (
+    BundleRequest,
+    Dropped,
+    drop,
+    drop_outcome,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE, require_room
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import (
     Planned,
@@ -40,6 +46,7 @@ from tests.support.quarantine import MANIFEST, UNKNOWN, assert_same, load_shapes
 from tests.support.teardown import COACHING, load_application, rolled_back
 from tests.support.waiting import until
 
+PLAIN = Cipher()
 MIGRATION = (ROOT / "demo" / "coaching_migration.sql").read_text(encoding="utf-8")
 
 
@@ -66,6 +73,7 @@ def teardown(
     manifest: dict[str, Any] | None = None,
     meanwhile: Callable[[Any], None] | None = None,
     user: str = OPERATOR,
+    cipher: Cipher = PLAIN,
 ) -> Dropped:
     """:param meanwhile: is called with the cursor when the plan was made again, before the export."""
     connection = database.connect(user)
@@ -82,16 +90,17 @@ def teardown(
         return found
 
     try:
-        return drop(connection, server, planned, again, 500, begin_bundle(str(directory), "db1", "run"), {}, 120)
+        bundle = BundleRequest(begin_bundle(str(directory), "db1", "run"), {}, 120, cipher)
+        return drop(connection, server, planned, again, 500, bundle)
     finally:
         connection.close()
 
 
-def undo(database: TestDatabase, bundle: Bundle, user: str = OPERATOR) -> Restored:
+def undo(database: TestDatabase, bundle: Bundle, user: str = OPERATOR, cipher: Cipher = PLAIN) -> Restored:
     """From what is on disk."""
     connection = database.connect(user)
     try:
-        return restore_dropped(connection, server_info(connection), read_bundle(bundle.directory), 500)
+        return restore_dropped(connection, server_info(connection), read_bundle(bundle.directory), 500, cipher)
     finally:
         connection.close()
 
@@ -320,9 +329,9 @@ def test_a_full_disk_is_told_before_anything(application: TestDatabase, tmp_path
     planned = make_plan(
         connection, server_info(connection), PlanRequest(COACHING, "drop", UNKNOWN, require_backup=False)
     )
-    require_room(tmp_path, planned)
+    require_room(tmp_path, planned, 1)
     with pytest.raises(RollbackError, match="has room for") as refused:
-        require_room(tmp_path, replace(planned, plan={**planned.plan, "disk": {"bytes": 1 << 62}}))
+        require_room(tmp_path, replace(planned, plan={**planned.plan, "disk": {"bytes": 1 << 62}}), 1)
     assert refused.value.code == "disk_full"
 
 
@@ -391,7 +400,8 @@ def test_a_bundle_of_another_database_is_refused(application: TestDatabase, tmp_
         superuser = application.superuser() if change == "system_identifier" else connection
         with pytest.raises(RollbackError, match=words) as refused:
             restore_dropped(
-                superuser, server_info(superuser), Bundle(bundle.directory, {**bundle.content, change: "other"}), 500
+                superuser, server_info(superuser), Bundle(bundle.directory, {**bundle.content, change: "other"}), 500,
+                PLAIN,
             )
         assert refused.value.code == "bundle_foreign"
 
@@ -405,7 +415,7 @@ def test_what_came_back_otherwise_is_rolled_back(application: TestDatabase, tmp_
     connection = application.connect()
     words = r"the rows of public\.sponsor_chat_messages are others; the sequence public\."
     with pytest.raises(RollbackError, match=words) as refused:
-        restore_dropped(connection, server_info(connection), Bundle(bundle.directory, content), 500)
+        restore_dropped(connection, server_info(connection), Bundle(bundle.directory, content), 500, PLAIN)
     assert refused.value.code == "undo_unequal"
     assert_same(before, state(application))
 
@@ -423,7 +433,7 @@ def test_a_truncated_archive_is_refused(application: TestDatabase, tmp_path: Pat
         assert refused.value.code == "bundle_damaged"
         # And by what reads it, had nobody taken its sum.
         with pytest.raises(RollbackError) as refused:
-            restore_dropped(connection, server_info(connection), bundle, 500)
+            restore_dropped(connection, server_info(connection), bundle, 500, PLAIN)
         assert refused.value.code == "archive_damaged"
     assert_same(before, state(application))
     archive.write_bytes(whole)
