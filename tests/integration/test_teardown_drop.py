@@ -21,11 +21,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
+    BUNDLE,
+    CONTENT,
     Bundle,
     begin_bundle,
     read_bundle,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import ENCRYPTED, Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import (
     BundleRequest,
     Dropped,
@@ -41,6 +43,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
     reading,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import Restored, restore_dropped
+from tests.support.ciphers import openssl
 from tests.support.database import OPERATOR, ROOT, TestDatabase
 from tests.support.quarantine import MANIFEST, UNKNOWN, assert_same, load_shapes, state
 from tests.support.teardown import COACHING, load_application, rolled_back
@@ -438,6 +441,38 @@ def test_a_truncated_archive_is_refused(application: TestDatabase, tmp_path: Pat
     assert_same(before, state(application))
     archive.write_bytes(whole)
     undo(application, bundle)
+
+
+def test_encrypted_there_and_back(application: TestDatabase, tmp_path: Path) -> None:
+    cipher, artifacts, listing = openssl(tmp_path), tmp_path / "artifacts", tmp_path / "listing"
+    before = state(application)
+    # What is in the bundle's directory while it is encrypted.
+    look = ("sh", "-c", f'ls -A {artifacts}/db1/run/.bundle.partial >> {listing}; exec "$@"', "sh")
+    bundle = teardown(application, artifacts, cipher=Cipher((*look, *cipher.encrypt), cipher.decrypt)).bundle
+    assert set(listing.read_text(encoding="utf-8").split()) == {ENCRYPTED}
+    assert {path.name for path in bundle.directory.iterdir()} == {ENCRYPTED, CONTENT}
+    assert bundle.content["encryption"]["proven"] is True
+    gone = state(application)
+    key = (tmp_path / "key").read_text(encoding="utf-8")
+    for given, written, code in ((PLAIN, key, "decryption_missing"), (cipher, "another", "decryption_failed")):
+        (tmp_path / "key").write_text(written, encoding="utf-8")
+        with pytest.raises(RollbackError) as refused:
+            undo(application, bundle, cipher=given)
+        assert refused.value.code == code
+    assert_same(gone, state(application))
+    (tmp_path / "key").write_text(key, encoding="utf-8")
+    undo(application, bundle, cipher=cipher)
+    assert_same(before, state(application))
+    assert [path.name for path in bundle.directory.parent.iterdir()] == [BUNDLE]
+
+
+def test_what_cannot_be_encrypted_is_not_dropped(application: TestDatabase, tmp_path: Path) -> None:
+    """It passes the trial with a few bytes, and the archive is too much for it."""
+    few = ("sh", "-c", "head -c 5000 | gzip; if [ $(head -c 1 | wc -c) = 1 ]; then echo too much >&2; exit 4; fi")
+    error = refusal(application, tmp_path, cipher=Cipher(few))
+    assert (error.code, "sh of teardown_bundle_encrypt ended with 4: too much" in error.message) == (
+        "encryption_failed", True,
+    ), error.message  # fmt: skip
 
 
 def test_what_became_of_it_is_told_by_the_objects(application: TestDatabase, tmp_path: Path) -> None:
