@@ -32,9 +32,6 @@ _CHUNK = 1 << 20
 #: Bytes, and seconds, to try the commands with.
 _SAMPLE, _SAMPLE_TIMEOUT = 4096, 60.0
 
-#: Seconds that the archive of an undo may take; nothing is locked meanwhile.
-_DECRYPTION_TIMEOUT = 86400.0
-
 _ENCRYPT, _DECRYPT = "teardown_bundle_encrypt", "teardown_bundle_decrypt"
 
 
@@ -126,9 +123,10 @@ class Cipher:
         return Encryption(wanted, proven=True)
 
     @contextmanager
-    def archive_of(self, bundle: Bundle) -> Iterator[Path]:
+    def archive_of(self, bundle: Bundle, timeout: float) -> Iterator[Path]:
         """Its archive, to be read, from a place that is no longer there afterwards if it was encrypted.
 
+        :param timeout: seconds that the command may take.
         :raises RollbackError: ``decryption_missing``, ``decryption_failed``, ``program_timeout``,
             ``artifacts_unwritable``.
         """
@@ -140,9 +138,7 @@ class Cipher:
         with _nameless(bundle.directory.parent) as path:
             try:
                 with (bundle.directory / ENCRYPTED).open("rb") as source, path.open("wb") as plain, ended_by_signals():
-                    found, _size = _through(
-                        self.decrypt, source, plain, _DECRYPTION_TIMEOUT, "decryption_failed", _DECRYPT
-                    )
+                    found, _size = _through(self.decrypt, source, plain, timeout, "decryption_failed", _DECRYPT)
             except OSError as error:
                 raise unwritable(bundle.directory.parent, error) from error
             if found != encryption["sha256"]:

@@ -49,7 +49,7 @@ def test_there_and_back(bundle: Bundle, tmp_path: Path) -> None:
     assert [path.name for path in bundle.directory.iterdir()] == [ENCRYPTED]
     assert b"PGDMP" not in (bundle.directory / ENCRYPTED).read_bytes()
     assert (bundle.directory / ENCRYPTED).stat().st_mode & 0o777 == 0o600
-    with openssl(tmp_path).archive_of(bundle) as path:
+    with openssl(tmp_path).archive_of(bundle, 30) as path:
         # Those that we start find it there, and nobody else.
         assert subprocess.run(["cat", path], check=True, capture_output=True).stdout == PLAIN
         assert [each.name for each in bundle.directory.parent.iterdir()] == ["bundle"]
@@ -98,7 +98,7 @@ def test_an_undo_needs_the_right_key(bundle: Bundle, tmp_path: Path) -> None:
         (Cipher(), "decryption_missing"), (openssl(tmp_path), "decryption_failed"),
         (Cipher(decrypt=("echo",)), "decryption_failed"),
     ):  # fmt: skip
-        with pytest.raises(RollbackError) as refused, cipher.archive_of(bundle):
+        with pytest.raises(RollbackError) as refused, cipher.archive_of(bundle, 30):
             pass
         assert refused.value.code == code
     assert [each.name for each in bundle.directory.parent.iterdir()] == ["bundle"]
