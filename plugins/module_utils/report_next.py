@@ -11,13 +11,19 @@ from typing import Any
 from ansible_collections.pgops.rollback.plugins.module_utils.command_line import Invocation, command_line
 from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain
 
+#: Variables that an undo does not look at.
+_OF_THE_PLAN = (
+    "teardown_mode", "teardown_manifest", "teardown_require_backup", "teardown_backup_max_age",
+    "teardown_allow_unknown_provenance", "teardown_override_provenance", "teardown_max_row_growth",
+)  # fmt: skip
+
 
 def name_next_command(report: dict[str, Any], invocation: Invocation) -> None:
     """Put the command that follows a plan, or a teardown, into the details of that step."""
     torn_down, planned = _torn_down(report), _planned(report)
     if torn_down:
         given = {"rollback_bundle": torn_down["bundle"]} if torn_down.get("bundle") else {}
-        torn_down["next_command"] = command_line(invocation.at(report["host"]), "undo", **given)
+        torn_down["next_command"] = command_line(invocation.at(report["host"]).without(_OF_THE_PLAN), "undo", **given)
     elif planned:
         planned["next_command"] = command_line(invocation, "rollback", "--tags", "teardown")
 

@@ -126,7 +126,8 @@ def test_after_a_drop_the_rows_are_in_the_bundle_alone() -> None:
 
 
 def test_in_quarantine_the_rows_stay() -> None:
-    told = next_step(after({**planned(mode="quarantine"), "teardown": torn_down(broken=[], schema="rollback_quarantine_1")}))
+    done = torn_down(broken=[], schema="rollback_quarantine_1")
+    told = next_step(after({**planned(mode="quarantine"), "teardown": done}))
     assert "stay in the database, in quarantine" in told
     assert "Mend" not in told
 
