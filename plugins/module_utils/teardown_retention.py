@@ -87,7 +87,8 @@ def expire(connection: Any, server: ServerInfo, artifacts_dir: str, host: str, c
     runs = [path for path in sorted(host_directory(artifacts_dir, host).glob("*")) if not path.is_symlink()]
     with reading(connection) as cursor:
         cursor.execute(_NOW)
-        judge = _Judge(cursor, server, cluster_identifier(cursor), host, *cursor.fetchone())
+        (now,) = cursor.fetchone()
+        judge = _Judge(cursor, server, cluster_identifier(cursor), host, now)
         fates = [judge.fate(path / BUNDLE) for path in runs if (path / BUNDLE).exists()]
     leftovers = [path / name for path in runs for name in (PARTIAL, EXPIRED) if _is_abandoned(path / name)]
     fates += [Fate(str(path), REMOVED, "An interrupted run left it, and nothing needs it.") for path in leftovers]
@@ -111,6 +112,8 @@ class _Judge:
         self._cursor, self._server, self._identifier, self._host, self._now = cursor, server, identifier, host, now
 
     def fate(self, directory: Path) -> Fate:
+        if directory.is_symlink():
+            return Fate(str(directory), LEFT, f"It is a link to {directory.readlink()}, and links are not followed.")
         try:
             bundle = Bundle(directory, read_content(directory))
             created, until = (_time_of(bundle, name) for name in ("created", "keep_until"))
