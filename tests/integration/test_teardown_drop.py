@@ -449,12 +449,14 @@ def test_a_truncated_archive_is_refused(application: TestDatabase, tmp_path: Pat
 def test_encrypted_there_and_back(application: TestDatabase, tmp_path: Path) -> None:
     cipher, artifacts, listing = openssl(tmp_path), tmp_path / "artifacts", tmp_path / "listing"
     before = state(application)
+    message = application.value("SELECT max(message_text) FROM public.sponsor_chat_messages")
     # What is in the bundle's directory while it is encrypted.
     look = ("sh", "-c", f'ls -A {artifacts}/db1/run/.bundle.partial >> {listing}; exec "$@"', "sh")
     bundle = teardown(application, artifacts, cipher=Cipher((*look, *cipher.encrypt), cipher.decrypt)).bundle
     assert set(listing.read_text(encoding="utf-8").split()) == {ENCRYPTED}
     assert {path.name for path in bundle.directory.iterdir()} == {ENCRYPTED, CONTENT}
     assert bundle.content["encryption"]["proven"] is True
+    assert message not in (bundle.directory / CONTENT).read_text(encoding="utf-8")
     gone = state(application)
     key = (tmp_path / "key").read_text(encoding="utf-8")
     for given, written, code in ((PLAIN, key, "decryption_missing"), (cipher, "another", "decryption_failed")):

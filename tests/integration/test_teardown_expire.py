@@ -25,6 +25,9 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle imp
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_retention import TIME, keep_until
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_retention import expire as expire_bundles
+from tests.integration.test_backup_schedule import Machine, needs_cron
+from tests.integration.test_backup_schedule import changed as run_changed
+from tests.integration.test_backup_schedule import pytestmark as needs_namespace
 from tests.support.database import ROOT, TestDatabase
 from tests.support.modules import ModuleRun, run_module
 from tests.support.playbook import inventory, report, rollback, rollback_variables, steps
@@ -198,3 +201,22 @@ def test_as_a_user_types_it(notes: TestDatabase, tmp_path: Path) -> None:
     assert (bundle.exists(), odd.exists()) == (False, True)
     assert steps(report(tmp_path, "db1")) == {"preflight": "ok", "expire": "degraded"}
     assert (done.returncode, "Left for somebody to look at 1" in " ".join(done.stdout.split())) == (2, True)
+
+
+@pytest.mark.full
+@needs_namespace
+@needs_cron
+def test_on_a_schedule(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, {"db1": {}})
+    (tmp_path / "play.yml").write_text(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.include_role:\n"
+        "        name: pgops.rollback.teardown\n        tasks_from: schedule\n", encoding="utf-8",
+    )  # fmt: skip
+    refused = machine.schedule()
+    assert (refused.returncode, "teardown_expire_schedule is not set." in refused.stdout) == (2, True)
+    assert run_changed(machine.schedule(teardown_expire_schedule="0 4 * * *", teardown_expire_schedule_delay=0))
+    (line,) = machine.crontab()
+    assert line.startswith("0 4 * * * sleep 0; ")
+    assert "pgops.rollback.expire_bundles -i " in line
+    assert run_changed(machine.schedule(teardown_expire_schedule_state="absent"))
+    assert machine.crontab() == []
