@@ -20,13 +20,15 @@ _OF_THE_PLAN = (
 
 
 def name_next_command(report: dict[str, Any], invocation: Invocation) -> None:
-    """Put the command that follows a plan, or a teardown, into the details of that step."""
-    torn_down, planned = _torn_down(report), _planned(report)
+    """Put the command that follows a plan, a teardown, or a rehearsal, into the details of that step."""
+    torn_down, planned, rehearsed = _torn_down(report), _planned(report), _rehearsed(report)
     if torn_down:
         given = {"rollback_bundle": torn_down["bundle"]} if torn_down.get("bundle") else {}
         torn_down["next_command"] = command_line(invocation.at(report["host"]).without(_OF_THE_PLAN), "undo", **given)
     elif planned:
         planned["next_command"] = command_line(invocation, "rollback", "--tags", "teardown")
+    elif rehearsed:
+        rehearsed["next_command"] = command_line(invocation, "rollback", "--tags", "plan")
 
 
 def next_command(report: dict[str, Any]) -> str:
@@ -45,6 +47,8 @@ def next_step(report: dict[str, Any]) -> str:
         read = "Read the plan. Nothing was done."
         how = f" To carry it out, run this, which asks for the token (unattended, add {_confirming(planned)}):"
         return read + (how if command else "")
+    if _rehearsed(report) is not None:
+        return _after_rehearsal(report) + (" To see the live database's own plan, run:" if command else "")
     return "Run:" if command else _by_verdict(report)
 
 
@@ -52,7 +56,10 @@ def _by_verdict(report: dict[str, Any]) -> str:
     def names(status: str) -> str:
         return ", ".join(step["name"] for step in report["steps"] if step["status"] == status)
 
-    failed_rung = any(step["status"] == "failed" and "proved" in step["details"] for step in report["steps"])
+    failed_rung = any(
+        step["status"] == "failed" and "proved" in step["details"] and step["name"] != "rehearse"
+        for step in report["steps"]
+    )
     unproven = "There is no proven backup to roll back to. " if failed_rung else ""
     or_new = ", or make a new backup" if failed_rung else ""
     changed = "Try the inserts that failed. report.md and report.json say how to put the state before back."
@@ -93,6 +100,22 @@ def _planned(report: dict[str, Any]) -> dict[str, Any] | None:
     refused = _details(report, "teardown", "refused")
     unconfirmed = refused is not None and str(refused.get("code")).startswith("confirmation_")
     return found if teardown is None or unconfirmed or _details(report, "teardown", "skipped") is not None else None
+
+
+def _rehearsed(report: dict[str, Any]) -> dict[str, Any] | None:
+    """Of a rehearsal that got as far as its copy, and stopped at nothing else of the run."""
+    found = _details(report, "rehearse")
+    return found if found and found.get("checks") else None
+
+
+def _after_rehearsal(report: dict[str, Any]) -> str:
+    by_status = {
+        "ok": "The teardown and its undo work in the copy.",
+        "degraded": "The teardown and its undo work in the copy. Before the real one, do what is said above.",
+    }
+    status = next(step["status"] for step in report["steps"] if step["name"] == "rehearse")
+    mend = "Do what is said above of rehearse, then rehearse again."
+    return f"{by_status.get(status, mend)} Only a restored copy was touched."
 
 
 def _confirming(planned: dict[str, Any]) -> str:

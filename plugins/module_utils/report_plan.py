@@ -55,16 +55,22 @@ def plan_tables(plan: dict[str, Any]) -> list[PlanTable]:
 
 
 def step_tables(step: dict[str, Any]) -> list[PlanTable]:
-    """What a plan has, and what a teardown has left behind."""
-    broken = [_broken(each) for each in step["details"].get("broken") or []]
-    after = [PlanTable("What is broken now", ("what", "why", "what to do"), broken)] if broken else []
-    return after + plan_tables(plan_of(step))
+    """What a plan has, what a teardown has left behind, and what a rehearsed one would."""
+    headings = ("what", "why", "what to do")
+    found = [
+        PlanTable(title, headings, [_broken(each) for each in step["details"].get(key) or []])
+        for key, title in (("broken", "What is broken now"), ("would_break", "What the teardown would break"))
+    ]
+    return [table for table in found if table.rows] + plan_tables(plan_of(step))
 
 
 def broken_lines(step: dict[str, Any]) -> list[str]:
     """The same of the teardown for the terminal."""
-    broken = map(_broken, step["details"].get("broken") or [])
-    return [f"broken: {what}. {why} {remedy}" for what, why, remedy in broken]
+    return [
+        f"{word}: {what}. {why} {remedy}"
+        for key, word in (("broken", "broken"), ("would_break", "would break"))
+        for what, why, remedy in map(_broken, step["details"].get(key) or [])
+    ]
 
 
 def plan_is_news(report: dict[str, Any]) -> bool:

@@ -81,7 +81,7 @@ def test_a_run_of_its_own() -> None:
         (["--tags", "sequnce"], 'did you mean "sequence"?'),
         (["--tags", "sequnce", "--limit", "db1"], 'did you mean "sequence"?'),
         (["--tags", "never"], 'has no tag "never"'),
-        (["--tags", "rehearse"], "is not built in pgops.rollback"),
+        (["--tags", "purge"], "is not built in pgops.rollback"),
         (["--skip-tags", "always"], 'has no tag "always" for --skip-tags'),
         (["-e", "rollback_hosts=nosuch"], 'The host pattern "nosuch" selects no host; nothing was done.'),
         (["-e", "rollback_hosts=databases:!db*"], "selects no host"),
