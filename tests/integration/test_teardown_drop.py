@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore im
 from tests.support.ciphers import openssl
 from tests.support.database import OPERATOR, ROOT, TestDatabase
 from tests.support.quarantine import MANIFEST, UNKNOWN, assert_same, load_shapes, state
+from tests.support.small_disk import small_disk
 from tests.support.teardown import COACHING, load_application, rolled_back
 from tests.support.waiting import until
 
@@ -339,6 +340,18 @@ def test_a_full_disk_is_told_before_anything(application: TestDatabase, tmp_path
     with pytest.raises(RollbackError, match="has room for") as refused:
         require_room(tmp_path, replace(planned, plan={**planned.plan, "disk": {"bytes": 1 << 62}}), 1)
     assert refused.value.code == "disk_full"
+
+
+def test_a_disk_that_fills_during_the_export_is_told(application: TestDatabase, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:
+
+        def fill(_cursor: Any) -> None:
+            with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+
+        error = refusal(application, disk / "artifacts", meanwhile=fill)
+        assert (error.code, "No space left on device" in error.message) == ("dump_failed", True), error.message
 
 
 #: What is done after the drop, and how the undo refuses then.
