@@ -37,8 +37,9 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         self._task.args.setdefault("operator", _operator())
-        if "teardown_plan_result" in variables:
+        if {"teardown_plan_result", "teardown_rehearsal_result"} & variables.keys():
             self._task.args.setdefault("invocation", _invocation(variables, load_extra_vars(self._loader)))
+        if "teardown_plan_result" in variables:
             self._task.args.setdefault("batch_token", _batch_token(variables))
         _validation, params = self.validate_argument_spec(argument_spec=ARGUMENTS)
         params["results"] = _resolved(params["results"], variables)

@@ -5,7 +5,7 @@
 """The bundle of a teardown: a directory with all that an undo needs, there as a whole or not at all.
 
 It is written under another name and renamed when it is complete, before the transaction commits. So a bundle alone does
-not say that anything was torn down: the OIDs in it do (see teardown_outcome), and a note that is added afterwards.
+not say that anything was torn down: the OIDs in it do (see teardown_outcome.py), and a note that is added afterwards.
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ FORMAT_VERSION = 1
 BUNDLE, PARTIAL = "bundle", ".bundle.partial"
 CONTENT = "bundle.json"
 
+#: What it is called while it is removed, and what then says so in its place.
+EXPIRED, NOTE_EXPIRED = ".bundle.expired", "bundle-expired.json"
+
 #: Notes that are added later: the teardown was committed, and it was undone.
-COMMITTED, UNDONE = "committed.json", "undone.json"
-_NOTES = (COMMITTED, UNDONE)
+NOTE_COMMITTED, NOTE_RETURNED, NOTE_UNDONE = "committed.json", "returned.json", "undone.json"
+_NOTES = (NOTE_COMMITTED, NOTE_RETURNED, NOTE_UNDONE)
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,23 @@ class Bundle:
 
     @property
     def committed(self) -> bool:
-        return (self.directory / COMMITTED).exists()
+        return (self.directory / NOTE_COMMITTED).exists()
 
     @property
     def undone(self) -> bool:
-        return (self.directory / UNDONE).exists()
+        return (self.directory / NOTE_UNDONE).exists()
+
+    @property
+    def returned(self) -> dict[str, list[Any]]:
+        """OIDs of what the last undo made again, by label. That it was committed they tell by being there."""
+        try:
+            found: dict[str, list[Any]] = json.loads((self.directory / NOTE_RETURNED).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found
 
     def note(self, name: str, content: dict[str, Any]) -> None:
-        """:param name: COMMITTED or UNDONE.
+        """:param name: NOTE_COMMITTED, NOTE_RETURNED or NOTE_UNDONE.
         :raises OSError: when it cannot be written, which changes nothing about what was done.
         """
         write_file(self.directory / name, json.dumps(content, indent=2) + "\n")
@@ -118,14 +130,27 @@ def withdraw_bundle(partial: Path) -> None:
         bundle.rename(partial)
 
 
-def discard_bundle(partial: Path) -> None:
-    """Nothing was torn down, so nothing is kept."""
-    for directory in (partial.with_name(BUNDLE), partial):
-        shutil.rmtree(directory, ignore_errors=True)
-
-
 def read_bundle(directory: Path) -> Bundle:
-    """:raises RollbackError: ``bundle_missing``, ``bundle_incomplete``, ``bundle_damaged``, ``bundle_unknown``."""
+    """With all its files as they were written.
+
+    :raises RollbackError: those of read_content().
+    """
+    content = read_content(directory)
+    found = {path.name for path in directory.iterdir()} - {CONTENT, *_NOTES}
+    if missing := sorted(set(content["files"]) - found):
+        raise _damaged(directory, f"{', '.join(missing)} is missing")
+    for each in file_sums(directory, untold):
+        if each.path in content["files"] and content["files"][each.path] != each.sha256:
+            raise _damaged(directory, f"{each.path} was changed or cut off after it was written")
+    return Bundle(directory, content)
+
+
+def read_content(directory: Path) -> dict[str, Any]:
+    """What a bundle says of itself, without its other files.
+
+    :raises RollbackError: ``bundle_missing``, ``bundle_expired``, ``bundle_incomplete``, ``bundle_damaged``,
+        ``bundle_unknown``.
+    """
     if directory.name == PARTIAL or (directory.is_dir() and not (directory / CONTENT).exists()):
         raise RollbackError(
             "bundle_incomplete",
@@ -135,6 +160,12 @@ def read_bundle(directory: Path) -> Bundle:
     try:
         content = json.loads((directory / CONTENT).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        if (directory.parent / NOTE_EXPIRED).exists():
+            raise RollbackError(
+                "bundle_expired",
+                f"The bundle {directory} was removed when its retention had ended ({directory.parent / NOTE_EXPIRED}).",
+                "Take the copy of it from your backup of the artifacts, or restore the database; nothing was done.",
+            ) from error
         raise RollbackError(
             "bundle_missing",
             f"There is no bundle {directory}.",
@@ -153,13 +184,15 @@ def read_bundle(directory: Path) -> Bundle:
         )
     if digest(canonical({name: value for name, value in content.items() if name != "sum"})) != content["sum"]:
         raise _damaged(directory, f"{CONTENT} was changed after it was written")
-    found = {path.name for path in directory.iterdir()} - {CONTENT, *_NOTES}
-    if missing := sorted(set(content["files"]) - found):
-        raise _damaged(directory, f"{', '.join(missing)} is missing")
-    for each in file_sums(directory, untold):
-        if each.path in content["files"] and content["files"][each.path] != each.sha256:
-            raise _damaged(directory, f"{each.path} was changed or cut off after it was written")
-    return Bundle(directory, content)
+    return content
+
+
+def note_expired(directory: Path, keep_until: str | None) -> None:
+    """Say in its place that a bundle is gone.
+
+    :raises OSError: when it cannot be written.
+    """
+    write_file(directory.with_name(NOTE_EXPIRED), json.dumps({"keep_until": keep_until}, indent=2) + "\n")
 
 
 def bundles_of(artifacts_dir: str, host: str) -> list[Path]:

@@ -18,15 +18,23 @@ import psycopg2
 import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import cluster_identifier, server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
+    BUNDLE,
+    CONTENT,
     Bundle,
-    begin_bundle,
     read_bundle,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop, drop_outcome
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import ENCRYPTED, Cipher
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE, require_room
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import (
+    new_bundle,
+    require_lasting,
+    require_own,
+    teardown_outcome,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import (
     Planned,
     PlanRequest,
@@ -35,11 +43,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
     reading,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import Restored, restore_dropped
+from tests.support.ciphers import openssl
 from tests.support.database import OPERATOR, ROOT, TestDatabase
 from tests.support.quarantine import MANIFEST, UNKNOWN, assert_same, load_shapes, state
 from tests.support.teardown import COACHING, load_application, rolled_back
 from tests.support.waiting import until
 
+PLAIN = Cipher()
 MIGRATION = (ROOT / "demo" / "coaching_migration.sql").read_text(encoding="utf-8")
 
 
@@ -66,6 +76,7 @@ def teardown(
     manifest: dict[str, Any] | None = None,
     meanwhile: Callable[[Any], None] | None = None,
     user: str = OPERATOR,
+    cipher: Cipher = PLAIN,
 ) -> Dropped:
     """:param meanwhile: is called with the cursor when the plan was made again, before the export."""
     connection = database.connect(user)
@@ -74,31 +85,35 @@ def teardown(
     planned = make_plan(connection, server, request)
     assert planned.plan["blockers"] == []
 
-    def again(cursor: Any) -> Planned:
+    def again(cursor: Any) -> tuple[Planned, dict[str, Any]]:
         found: Planned = read_plan(cursor, server, request, [])
         assert found.plan["token"] == planned.plan["token"]
         if meanwhile is not None:
             meanwhile(cursor)
-        return found
+        return found, {
+            "mode": "drop", "plan": found.plan, "database": server.database,
+            "system_identifier": cluster_identifier(cursor),
+        }  # fmt: skip
 
     try:
-        return drop(connection, server, planned, again, 500, begin_bundle(str(directory), "db1", "run"), {}, 120)
+        with new_bundle(connection, str(directory), "db1", "run") as partial:
+            return drop(connection, server, planned, again, 500, partial, 120, cipher)
     finally:
         connection.close()
 
 
-def undo(database: TestDatabase, bundle: Bundle, user: str = OPERATOR) -> Restored:
+def undo(database: TestDatabase, bundle: Bundle, user: str = OPERATOR, cipher: Cipher = PLAIN) -> Restored:
     """From what is on disk."""
     connection = database.connect(user)
     try:
-        return restore_dropped(connection, server_info(connection), read_bundle(bundle.directory), 500)
+        return restore_dropped(connection, server_info(connection), read_bundle(bundle.directory), 500, 120, cipher)
     finally:
         connection.close()
 
 
 def outcome(database: TestDatabase, bundle: Bundle) -> str:
     with reading(database.connect()) as cursor:
-        return drop_outcome(cursor, bundle.content)
+        return teardown_outcome(cursor, bundle)
 
 
 def nothing_left(directory: Path) -> bool:
@@ -320,9 +335,9 @@ def test_a_full_disk_is_told_before_anything(application: TestDatabase, tmp_path
     planned = make_plan(
         connection, server_info(connection), PlanRequest(COACHING, "drop", UNKNOWN, require_backup=False)
     )
-    require_room(tmp_path, planned)
+    require_room(tmp_path, planned, 1)
     with pytest.raises(RollbackError, match="has room for") as refused:
-        require_room(tmp_path, replace(planned, plan={**planned.plan, "disk": {"bytes": 1 << 62}}))
+        require_room(tmp_path, replace(planned, plan={**planned.plan, "disk": {"bytes": 1 << 62}}), 1)
     assert refused.value.code == "disk_full"
 
 
@@ -386,12 +401,13 @@ def test_who_keeps_the_undo_waiting_is_named(
 
 def test_a_bundle_of_another_database_is_refused(application: TestDatabase, tmp_path: Path) -> None:
     bundle = teardown(application, tmp_path).bundle
-    connection = application.connect()
-    for change, words in (("database", "is of the database other"), ("system_identifier", "of another cluster")):
-        superuser = application.superuser() if change == "system_identifier" else connection
+    superuser = application.superuser()
+    with reading(superuser) as cursor:
+        identifier = cluster_identifier(cursor)
+    for change, words in (("database", "is of database other"), ("system_identifier", "on cluster other")):
         with pytest.raises(RollbackError, match=words) as refused:
-            restore_dropped(
-                superuser, server_info(superuser), Bundle(bundle.directory, {**bundle.content, change: "other"}), 500
+            require_own(
+                server_info(superuser), identifier, Bundle(bundle.directory, {**bundle.content, change: "other"})
             )
         assert refused.value.code == "bundle_foreign"
 
@@ -405,7 +421,7 @@ def test_what_came_back_otherwise_is_rolled_back(application: TestDatabase, tmp_
     connection = application.connect()
     words = r"the rows of public\.sponsor_chat_messages are others; the sequence public\."
     with pytest.raises(RollbackError, match=words) as refused:
-        restore_dropped(connection, server_info(connection), Bundle(bundle.directory, content), 500)
+        restore_dropped(connection, server_info(connection), Bundle(bundle.directory, content), 500, 120, PLAIN)
     assert refused.value.code == "undo_unequal"
     assert_same(before, state(application))
 
@@ -423,16 +439,66 @@ def test_a_truncated_archive_is_refused(application: TestDatabase, tmp_path: Pat
         assert refused.value.code == "bundle_damaged"
         # And by what reads it, had nobody taken its sum.
         with pytest.raises(RollbackError) as refused:
-            restore_dropped(connection, server_info(connection), bundle, 500)
+            restore_dropped(connection, server_info(connection), bundle, 500, 120, PLAIN)
         assert refused.value.code == "archive_damaged"
     assert_same(before, state(application))
     archive.write_bytes(whole)
     undo(application, bundle)
 
 
+def test_encrypted_there_and_back(application: TestDatabase, tmp_path: Path) -> None:
+    cipher, artifacts, listing = openssl(tmp_path), tmp_path / "artifacts", tmp_path / "listing"
+    before = state(application)
+    message = application.value("SELECT max(message_text) FROM public.sponsor_chat_messages")
+    # What is in the bundle's directory while it is encrypted.
+    look = ("sh", "-c", f'ls -A {artifacts}/db1/run/.bundle.partial >> {listing}; exec "$@"', "sh")
+    bundle = teardown(application, artifacts, cipher=Cipher((*look, *cipher.encrypt), cipher.decrypt)).bundle
+    assert set(listing.read_text(encoding="utf-8").split()) == {ENCRYPTED}
+    assert {path.name for path in bundle.directory.iterdir()} == {ENCRYPTED, CONTENT}
+    assert bundle.content["encryption"]["proven"] is True
+    assert message not in (bundle.directory / CONTENT).read_text(encoding="utf-8")
+    gone = state(application)
+    key = (tmp_path / "key").read_text(encoding="utf-8")
+    for given, written, code in ((PLAIN, key, "decryption_missing"), (cipher, "another", "decryption_failed")):
+        (tmp_path / "key").write_text(written, encoding="utf-8")
+        with pytest.raises(RollbackError) as refused:
+            undo(application, bundle, cipher=given)
+        assert refused.value.code == code
+    assert_same(gone, state(application))
+    (tmp_path / "key").write_text(key, encoding="utf-8")
+    undo(application, bundle, cipher=cipher)
+    assert_same(before, state(application))
+    assert [path.name for path in bundle.directory.parent.iterdir()] == [BUNDLE]
+
+
+def test_what_cannot_be_encrypted_is_not_dropped(application: TestDatabase, tmp_path: Path) -> None:
+    """It passes the trial with a few bytes, and the archive is too much for it."""
+    few = ("sh", "-c", "head -c 5000 | gzip; if [ $(head -c 1 | wc -c) = 1 ]; then echo too much >&2; exit 4; fi")
+    error = refusal(application, tmp_path, cipher=Cipher(few))
+    assert (error.code, "sh of teardown_bundle_encrypt ended with 4: too much" in error.message) == (
+        "encryption_failed", True,
+    ), error.message  # fmt: skip
+
+
 def test_what_became_of_it_is_told_by_the_objects(application: TestDatabase, tmp_path: Path) -> None:
-    done = teardown(application, tmp_path)
-    assert outcome(application, done.bundle) == "committed"
+    bundle = teardown(application, tmp_path).bundle
+    assert outcome(application, bundle) == "committed"
+    # OIDs come round again, once in four thousand million.
     there = {"table auth.users": ["pg_class", application.value("SELECT 'auth.users'::regclass::oid::bigint")]}
-    for oids, told in ((there, "not_committed"), ({**done.bundle.content["oids"], **there}, "mixed")):
-        assert outcome(application, Bundle(done.bundle.directory, {"oids": oids})) == told
+    for oids, told in ((there, "not_committed"), ({**bundle.content["oids"], **there}, "committed")):
+        assert outcome(application, Bundle(bundle.directory, {**bundle.content, "oids": oids})) == told
+    undo(application, bundle)
+    assert outcome(application, bundle) == "undone"
+    application.query("DROP TABLE public.sponsor_visible_memos CASCADE")
+    assert outcome(application, bundle) == "committed"
+
+
+def test_in_an_execution_environment_a_drop_needs_a_directory_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_lasting("/artifacts", False)
+    monkeypatch.setattr("ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome.RUNNER", tmp_path)
+    require_lasting("/artifacts", True)
+    with pytest.raises(RollbackError, match="rollback_artifacts_persistent") as refused:
+        require_lasting("/artifacts", False)
+    assert refused.value.code == "artifacts_vanish"
