@@ -107,7 +107,10 @@ class World:
         for name, user in (("sample_application", "postgres"), ("break_sequences", "operator")):
             self._script(name, user)
         gone = ", ".join(COACHING["tables"])
-        database.query(f"DROP TABLE {gone} CASCADE; DROP FUNCTION {', '.join(COACHING['functions'])}")
+        database.query(
+            f"DROP TABLE {gone} CASCADE; DROP FUNCTION {', '.join(COACHING['functions'])};"
+            " CREATE POLICY all_of_it ON public.sponsor_feedback TO authenticated USING (true)"
+        )
         (directory / "backups").mkdir()
         self._back_up()
         (directory / "inventories/local").mkdir(parents=True)
