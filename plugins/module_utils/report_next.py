@@ -15,7 +15,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_content impo
 _OF_THE_PLAN = (
     "teardown_mode", "teardown_manifest", "teardown_require_backup", "teardown_backup_max_age",
     "teardown_allow_unknown_provenance", "teardown_override_provenance", "teardown_max_row_growth",
-    "rollback_bundle",
+    "rollback_bundle", "teardown_bundle_retention", "teardown_bundle_encrypt",
 )  # fmt: skip
 
 
@@ -140,5 +140,8 @@ def _after_teardown(report: dict[str, Any], torn_down: dict[str, Any]) -> str:
         sentences.append("The rows, personal data among them, stay in the database, in quarantine.")
         sentences += [f"What brings them back is in {bundle}."] if bundle else []
     elif bundle:
-        sentences.append(f"The rows, personal data among them, are in {bundle} alone: keep it safe, and back it up.")
+        sentences.append(
+            f"The rows, personal data among them, are in {bundle} alone: keep it safe, and back it up, until"
+            f" {torn_down.get('keep_until')}. From then on playbooks/expire_bundles.yml removes it."
+        )
     return " ".join(sentences)

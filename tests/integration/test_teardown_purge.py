@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest, make_plan, summary
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PURGE_ARGUMENTS, plan_or_purge
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import UndoRequest, undo
@@ -55,7 +57,7 @@ class Host:
         token = token or self.plan(**options)["token"]
         order = Order(
             self._request(options), "db1", token, {"db1": token}, str(self.artifacts), f"run-{self.runs}", None, 10,
-            120, False,
+            120, False, timedelta(days=30), Cipher(),
         )  # fmt: skip
         done: dict[str, Any] = tear_down(self.connection, self.server, order, check)
         return done
@@ -67,7 +69,7 @@ class Host:
         return self.act(mode="purge", **options)
 
     def undo(self, bundle: str | None = None) -> dict[str, Any]:
-        request = UndoRequest(str(self.artifacts), "db1", bundle, "500ms", 120)
+        request = UndoRequest(str(self.artifacts), "db1", bundle, "500ms", 120, Cipher())
         done: dict[str, Any] = undo(self.connection, self.server, request, False)
         return done
 
