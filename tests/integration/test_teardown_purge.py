@@ -20,6 +20,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply impo
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest, make_plan, summary
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PURGE_ARGUMENTS, plan_or_purge
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_retention import expire
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import UndoRequest, undo
 from tests.support.database import OPERATOR, TestDatabase
 from tests.support.quarantine import MANIFEST, assert_same, load_shapes, state
@@ -43,7 +44,7 @@ class Host:
     """A database in the inventory, with what the modules do on it, within this process."""
 
     def __init__(self, database: TestDatabase, artifacts: Path, user: str = OPERATOR) -> None:
-        self.artifacts, self.runs = artifacts, 0
+        self.artifacts, self.runs, self.retention = artifacts, 0, timedelta(days=30)
         self.connection = database.connect(user)
         self.server = server_info(self.connection)
 
@@ -57,7 +58,7 @@ class Host:
         token = token or self.plan(**options)["token"]
         order = Order(
             self._request(options), "db1", token, {"db1": token}, str(self.artifacts), f"run-{self.runs}", None, 10,
-            120, False, timedelta(days=30), Cipher(),
+            120, False, self.retention, Cipher(),
         )  # fmt: skip
         done: dict[str, Any] = tear_down(self.connection, self.server, order, check)
         return done
@@ -235,3 +236,21 @@ def test_the_schema_could_not_be_made_again(application: TestDatabase, tmp_path:
     application.query(f"ALTER DATABASE {name} OWNER TO postgres", user="postgres")
     application.query(f"REVOKE CREATE ON DATABASE {name} FROM operator, PUBLIC", user="postgres")
     assert codes(host.plan(mode="purge")) == ["privilege_missing"]
+
+
+def test_the_bundle_of_what_was_purged_is_kept(application: TestDatabase, tmp_path: Path) -> None:
+    """For as long as the purge can be undone, whatever its own retention was."""
+    application.query("CREATE TABLE public.bare (id int); INSERT INTO public.bare VALUES (1)")
+    host, at_home = Host(application, tmp_path), state(application)
+    host.retention = timedelta(seconds=0)
+    moved = host.quarantine({"tables": ["public.bare"]})
+    host.retention = timedelta(days=30)
+    purged = host.purge()
+    expired = expire(host.connection, host.server, str(tmp_path), "db1", False)
+    assert {each["bundle"]: each["fate"] for each in expired["bundles"]} == {
+        moved["bundle"]: "kept", purged["bundle"]: "kept"
+    }, expired["msg"]  # fmt: skip
+    assert "The purge of its objects can be undone until" in expired["msg"]
+    host.undo()
+    host.undo()
+    assert_same(at_home, state(application))
