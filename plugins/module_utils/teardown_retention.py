@@ -147,20 +147,25 @@ class _Judge:
             return LEFT, f"It is from {content['created']}, which is still to come: a clock was wrong, or is."
         if until > self._now:
             return KEPT, f"It is to be kept until {content['keep_until']}."
-        if content["mode"] == QUARANTINE:
-            if not is_own(self._server, self._identifier, bundle):
-                return LEFT, (
-                    f"It is of the database {content['database']} of another cluster or another name, so whether its"
-                    " objects are still in quarantine cannot be seen from here."
-                )
-            if teardown_outcome(self._cursor, bundle) == COMMITTED:
-                return KEPT, f"Its objects are still in quarantine, in {content['schema']}, and it brings them back."
-            if content["schema"] in self._purged:
-                return KEPT, (
-                    f"The purge of its objects can be undone until {self._purged[content['schema']]}, and from"
-                    " quarantine it brings them back."
-                )
-        return REMOVED, f"It was to be kept until {content['keep_until']}."
+        needed = self._quarantine(bundle) if content["mode"] == QUARANTINE else None
+        return needed or (REMOVED, f"It was to be kept until {content['keep_until']}.")
+
+    def _quarantine(self, bundle: Bundle) -> tuple[str, str] | None:
+        """None when nothing needs it any more."""
+        content = bundle.content
+        if not is_own(self._server, self._identifier, bundle):
+            return LEFT, (
+                f"It is of the database {content['database']} of another cluster or another name, so whether its"
+                " objects are still in quarantine cannot be seen from here."
+            )
+        if teardown_outcome(self._cursor, bundle) == COMMITTED:
+            return KEPT, f"Its objects are still in quarantine, in {content['schema']}, and it brings them back."
+        if content["schema"] in self._purged:
+            return KEPT, (
+                f"The purge of its objects can be undone until {self._purged[content['schema']]}, and from"
+                " quarantine it brings them back."
+            )
+        return None
 
 
 def _time_of(bundle: Bundle, name: str) -> datetime:
