@@ -35,6 +35,8 @@ _SUPABASE_NAME = "name"
 
 _KEYS = {"table", "column", "value"}
 
+_USAGE = "USAGE on its schema"
+
 # Whatever is done to other rows, or to this one on its way, comes from a trigger, a rule or a foreign key.
 _TABLE = """
 SELECT c.oid::bigint, c.relkind = 'r', row_security_active(c.oid),
@@ -42,7 +44,7 @@ SELECT c.oid::bigint, c.relkind = 'r', row_security_active(c.oid),
               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
               ORDER BY a.attnum),
        ARRAY (SELECT p FROM unnest('{SELECT,INSERT,DELETE}'::text[]) p WHERE NOT has_table_privilege(c.oid, p))
-       || CASE WHEN has_schema_privilege(n.oid, 'USAGE') THEN '{}' ELSE '{USAGE on its schema}' END::text[],
+       || CASE WHEN has_schema_privilege(n.oid, 'USAGE') THEN '{}' ELSE ARRAY[%s] END,
        ARRAY (SELECT 'the trigger ' || quote_ident(t.tgname) FROM pg_trigger t
               WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' ORDER BY 1)
        || ARRAY (SELECT 'the rule ' || quote_ident(r.rulename) FROM pg_rewrite r
@@ -127,6 +129,20 @@ def read_history(manifest: dict[str, Any]) -> History | None:
     if len(column) != 1:
         raise _invalid("its column has one name")
     return History(parts, column[0], given["value"])
+
+
+def read_versions(cursor: Any) -> list[str] | None:
+    """What Supabase has applied; None where it has no history, or this role may not read all of it.
+
+    :param cursor: of teardown_plan.reading().
+    """
+    history = History(parse_name(SUPABASE_TABLE, "table"), SUPABASE_COLUMN, "")
+    table = _read_table(cursor, history)
+    unreadable = table is None or table.filtered or not {"SELECT", _USAGE}.isdisjoint(table.missing)
+    if table is None or unreadable or not table.ordinary or SUPABASE_COLUMN not in table.columns:
+        return None
+    cursor.execute(sql.SQL("SELECT version::text FROM ONLY {} ORDER BY 1").format(sql.Identifier(*history.table)))
+    return [version for (version,) in cursor.fetchall()]
 
 
 def plan_history(cursor: Any, manifest: dict[str, Any], targets: Targets, radius: BlastRadius) -> HistoryPlan:
@@ -286,7 +302,7 @@ def _blockers(history: History, table: _Table) -> list[Blocker]:
 
 
 def _read_table(cursor: Any, history: History) -> _Table | None:
-    cursor.execute(_TABLE, history.table)
+    cursor.execute(_TABLE, (_USAGE, *history.table))
     row = cursor.fetchone()
     return _Table(*row) if row else None
 
