@@ -54,13 +54,14 @@ from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import
     require_room,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS
-from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import PLAIN, SUPABASE, compression
+from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import SUPABASE
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.logical_restore import DATABASE, restore_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.manifest_checks import run_checks
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.physical_restore import RECOVERY, make_safe
+from ansible_collections.pgops.rollback.plugins.module_utils.restore_space import restored_bytes
 
 #: Memory is bounded: the server takes about this, and each of the jobs maintenance_work_mem besides.
 _MEMORY = {"shared_buffers": "256MB", "maintenance_work_mem": "256MB", "max_parallel_maintenance_workers": 0}
@@ -72,10 +73,6 @@ _PHYSICAL = {**ISOLATED, **_MEMORY, **RECOVERY, "max_prepared_transactions": 100
 
 #: Errors of what is not given more time than the drill has left.
 _CUT_SHORT = ("program_timeout", "start_failed")
-
-#: How many times larger than its dump a database may be, where no content manifest says.
-_GROWTH = 8
-_GROWTH_UNCOMPRESSED = 3
 
 
 def drill(source: Source, backup: Backup, options: DrillOptions, progress: Progress) -> Drilled:
@@ -147,7 +144,7 @@ class _Drill:
     def _climb(self) -> None:
         directory = drill_directory(self._options.directory)
         remove_abandoned(directory.parent)
-        require_room(has_room_at(directory), self._needed())
+        require_room(has_room_at(directory), restored_bytes(self._backup))
         physical = isinstance(self._source, PhysicalSource)
         request = Request(
             major=self._backup.server_major if physical else self._backup.details["dump_major"],
@@ -166,15 +163,6 @@ class _Drill:
                 self._look_at_cluster(server)
             else:
                 self._look_at_dump(server)
-
-    def _needed(self) -> int:
-        """Bytes that the restored database will take."""
-        backup = self._backup
-        if backup.database_bytes is not None:
-            return backup.database_bytes * 5 // 4
-        form = backup.details.get("format")
-        compressed = compression(Path(backup.location)) is not None if form == PLAIN else form is not None
-        return (backup.size_bytes or 0) * (_GROWTH if compressed else _GROWTH_UNCOMPRESSED)
 
     # Logical ----------------------------------------------------------------------------------------------------------
 
