@@ -28,8 +28,9 @@ BAD_VERDICTS = ("degraded", "refused", "failed")
 REFUSALS = frozenset(
     {"standby", "version_unsupported", "lock_timeout", "pooler", "row_security", "privilege_missing", "dump_exists",
      "confirmation_invalid", "confirmation_foreign", "confirmation_stale", "teardown_blocked",
-     "rows_grown", "mode_not_built", "quarantine_refused", "undo_conflict", "undo_refused", "bundle_foreign",
-     "bundle_uncommitted", "bundle_gone"}
+     "rows_grown", "quarantine_refused", "drop_refused", "drop_took_more", "undo_impossible", "not_exportable",
+     "export_differs", "disk_full", "artifacts_vanish", "undo_conflict", "undo_refused", "undo_unequal",
+     "bundle_foreign", "bundle_uncommitted", "bundle_gone"}
 )
 
 #: What only a module that failed returns; a role's ``failed_when`` takes the word ``failed`` away, but not these.

@@ -18,7 +18,7 @@ def name_next_command(report: dict[str, Any], invocation: Invocation) -> None:
     if torn_down:
         given = {"rollback_bundle": torn_down["bundle"]} if torn_down.get("bundle") else {}
         torn_down["next_command"] = command_line(invocation.at(report["host"]), "undo", **given)
-    elif planned and not _is_drop(planned):
+    elif planned:
         planned["next_command"] = command_line(invocation, "rollback", "--tags", "teardown")
 
 
@@ -36,8 +36,6 @@ def next_step(report: dict[str, Any]) -> str:
         return _after_teardown(report, torn_down) + (" To have it all back, run:" if command else "")
     if planned:
         read = "Read the plan. Nothing was done."
-        if _is_drop(planned):
-            return f"{read} This release plans a drop and cannot carry it out yet; teardown_mode=quarantine it can."
         how = f" To carry it out, run this, which asks for the token (unattended, add {_confirming(planned)}):"
         return read + (how if command else "")
     return "Run:" if command else _by_verdict(report)
@@ -90,10 +88,6 @@ def _planned(report: dict[str, Any]) -> dict[str, Any] | None:
     return found if teardown is None or unconfirmed or _details(report, "teardown", "skipped") is not None else None
 
 
-def _is_drop(planned: dict[str, Any]) -> bool:
-    return bool(planned["plan"].get("mode") == "drop")
-
-
 def _confirming(planned: dict[str, Any]) -> str:
     token = planned.get("batch_token") or planned["plan"].get("token")
     return f"-e rollback_confirm={token}"
@@ -108,6 +102,9 @@ def _after_teardown(report: dict[str, Any], torn_down: dict[str, Any]) -> str:
     if wrong:
         sentences.append(f"Look at {', '.join(wrong)}.")
     bundle = torn_down.get("bundle")
-    sentences.append("The rows, personal data among them, stay in the database, in quarantine.")
-    sentences += [f"What brings them back is in {bundle}."] if bundle else []
+    if torn_down.get("schema"):
+        sentences.append("The rows, personal data among them, stay in the database, in quarantine.")
+        sentences += [f"What brings them back is in {bundle}."] if bundle else []
+    elif bundle:
+        sentences.append(f"The rows, personal data among them, are in {bundle} alone: keep it safe, and back it up.")
     return " ".join(sentences)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,19 @@ from ansible_collections.pgops.rollback.plugins.module_utils.locks import parse_
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_aftermath import broken_now
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, in_attempts
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
-    COMMITTED,
+    NOTE_COMMITTED,
     Bundle,
-    begin_bundle,
     bundles_of,
-    discard_bundle,
     finish_bundle,
     read_bundle,
     withdraw_bundle,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import (
+    COMMITTED,
+    new_bundle,
+    require_lasting,
+    teardown_outcome,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import (
     Planned,
@@ -34,13 +40,14 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
     read_plan,
     reading,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import COMMITTED as QUARANTINED
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import (
     prepare_quarantine,
-    quarantine_outcome,
     quarantine_schema,
     taken_schemas,
 )
+
+#: Makes the plan again, with what the bundle begins with, or refuses.
+Confirmed = Callable[[Any], tuple[Planned, dict[str, Any]]]
 
 _NOW = """SELECT pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
 
@@ -53,6 +60,8 @@ class Order:
     :ivar batch: the tokens that were shown, by host.
     :ivar planned_rows: of all tables when it was planned; None when nobody knew.
     :ivar max_row_growth: percent that there may be more of them by now.
+    :ivar timeout: seconds that one run of pg_dump or pg_restore may take.
+    :ivar artifacts_last: whether the directory is known to outlive the execution environment.
     """
 
     request: PlanRequest
@@ -63,6 +72,8 @@ class Order:
     run_id: str
     planned_rows: int | None
     max_row_growth: int
+    timeout: float
+    artifacts_last: bool
 
     def require(self, planned: Planned) -> None:
         """Refuse unless this very plan was confirmed and nothing stands in its way.
@@ -92,16 +103,9 @@ class Order:
 def tear_down(connection: Any, server: ServerInfo, order: Order, check_mode: bool) -> dict[str, Any]:
     """:param connection: in autocommit mode.
     :returns: what the module ``teardown`` returns.
-    :raises RollbackError: those of make_plan(), Order.require(), begin_bundle(), in_attempts(), prepare_quarantine(),
-        Quarantine.move(). Nothing has happened then.
+    :raises RollbackError: those of make_plan(), Order.require(), new_bundle(), in_attempts(), prepare_quarantine(),
+        Quarantine.move(), drop(), and ``artifacts_vanish``. Nothing has happened then.
     """
-    if order.request.drop:
-        raise RollbackError(
-            "mode_not_built",
-            "This release can plan a drop, and not carry it out yet.",
-            "Leave teardown_mode at quarantine, which takes the objects out of the way and keeps every row; nothing was"
-            " done.",
-        )
     planned = make_plan(connection, server, order.request)
     plan = planned.plan
     result = {"changed": False, "status": "ok", "token": plan["token"], "plan": plan, "broken": []}
@@ -109,51 +113,68 @@ def tear_down(connection: Any, server: ServerInfo, order: Order, check_mode: boo
         return {**result, **_nothing_to_do(connection, order)}
     order.require(planned)
     result |= {"changed": True, "status": "changed", "broken": broken_now(plan)}
+    if order.request.drop:
+        require_lasting(order.artifacts_dir, order.artifacts_last)
     if check_mode:
-        return {**result, "msg": f"Would move {_count(plan)} into quarantine. Check mode does nothing."}
-    partial = begin_bundle(order.artifacts_dir, order.host, order.run_id)
-    try:
-        bundle, attempts = _quarantined(connection, server, order, planned, partial)
-    except BaseException:
-        # With the connection lost in the middle of the commit nobody knows yet what came of it: the bundle stays, and
-        # the next run tells by its OIDs.
-        if not connection.closed:
-            discard_bundle(partial)
-        raise
-    note = _noted(bundle)
+        would = "drop" if order.request.drop else "quarantine"
+        return {**result, "msg": f"Would {would} {_count(plan)}. Check mode does nothing."}
+    lock_timeout_ms = parse_lock_timeout(order.request.lock_timeout, server)
+
+    def confirmed(cursor: Any) -> tuple[Planned, dict[str, Any]]:
+        again = read_plan(cursor, server, order.request, [])
+        order.require(again)
+        return again, _heading(cursor, server, order, again)
+
+    with new_bundle(connection, order.artifacts_dir, order.host, order.run_id) as partial:
+        if order.request.drop:
+            bundle, done = _dropped(
+                drop(connection, server, planned, confirmed, lock_timeout_ms, partial, order.timeout), planned
+            )
+        else:
+            bundle, done = _quarantined(connection, planned, confirmed, lock_timeout_ms, partial, order.run_id)
+    return {**result, **done, "bundle": str(bundle.directory), "msg": done["msg"] + _noted(bundle)}
+
+
+def _heading(cursor: Any, server: ServerInfo, order: Order, planned: Planned) -> dict[str, Any]:
+    """What every bundle begins with."""
+    cursor.execute(_NOW)
+    (now,) = cursor.fetchone()
     return {
-        **result,
-        "bundle": str(bundle.directory),
-        "schema": bundle.content["schema"],
-        "attempts": attempts,
-        "msg": f"Moved {_count(plan)} into the schema {bundle.content['schema']}; every row is there.{note}",
-    }
+        "mode": planned.plan["mode"], "host": order.host, "run_id": order.run_id, "created": now,
+        "database": server.database, "system_identifier": cluster_identifier(cursor),
+        "server_version_num": server.version_num, "role": server.user, "plan": planned.plan,
+    }  # fmt: skip
 
 
 def _quarantined(
-    connection: Any, server: ServerInfo, order: Order, planned: Planned, partial: Path
-) -> tuple[Bundle, int]:
-    lock_timeout_ms = parse_lock_timeout(order.request.lock_timeout, server)
-
+    connection: Any, planned: Planned, confirmed: Confirmed, lock_timeout_ms: int, partial: Path, run_id: str
+) -> tuple[Bundle, dict[str, Any]]:
     def attempt(cursor: Any) -> Bundle:
         withdraw_bundle(partial)
-        again = read_plan(cursor, server, order.request, [])
-        order.require(again)
-        schema = quarantine_schema(order.run_id, taken_schemas(cursor))
+        again, heading = confirmed(cursor)
+        schema = quarantine_schema(run_id, taken_schemas(cursor))
         prepared = prepare_quarantine(cursor, again, schema)
-        cursor.execute(_NOW)
-        (now,) = cursor.fetchone()
-        heading = {
-            "mode": again.plan["mode"], "host": order.host, "run_id": order.run_id, "created": now,
-            "database": server.database, "system_identifier": cluster_identifier(cursor),
-            "server_version_num": server.version_num, "role": server.user, "plan": again.plan,
-        }  # fmt: skip
         bundle = finish_bundle(partial, {**heading, **prepared.content})
         prepared.move(cursor, Acting(cursor, lock_timeout_ms))
         return bundle
 
     tables = [(each.schema, each.short) for each in planned.targets.tables if each.kind == "table"]
-    return in_attempts(connection, lock_timeout_ms, tables, planned.targets.relations, attempt)
+    bundle, attempts = in_attempts(connection, lock_timeout_ms, tables, planned.targets.relations, attempt)
+    schema = bundle.content["schema"]
+    return bundle, {
+        "schema": schema,
+        "attempts": attempts,
+        "msg": f"Moved {_count(planned.plan)} into the schema {schema}; every row is there.",
+    }
+
+
+def _dropped(done: Dropped, planned: Planned) -> tuple[Bundle, dict[str, Any]]:
+    return done.bundle, {
+        "attempts": done.attempts,
+        "exports": done.exports,
+        "held_ms": done.held_ms,
+        "msg": f"Dropped {_count(planned.plan)}. The bundle has every row, and was seen to bring the objects back.",
+    }
 
 
 def _nothing_to_do(connection: Any, order: Order) -> dict[str, Any]:
@@ -166,8 +187,8 @@ def _nothing_to_do(connection: Any, order: Order) -> dict[str, Any]:
         if bundle.committed or bundle.undone:
             break
         with reading(connection) as cursor:
-            outcome = quarantine_outcome(cursor, bundle.content)
-        if outcome == QUARANTINED:
+            outcome = teardown_outcome(cursor, bundle)
+        if outcome == COMMITTED:
             return {
                 "bundle": str(path),
                 "msg": f"Nothing to do: the run {bundle.content['run_id']} was interrupted after it had done it all."
@@ -179,9 +200,9 @@ def _nothing_to_do(connection: Any, order: Order) -> dict[str, Any]:
 def _noted(bundle: Bundle) -> str:
     """:returns: what to say of a note that could not be written; the teardown itself stands."""
     with suppress(OSError):
-        bundle.note(COMMITTED, {"token": bundle.content["plan"]["token"], "run_id": bundle.content["run_id"]})
+        bundle.note(NOTE_COMMITTED, {"token": bundle.content["plan"]["token"], "run_id": bundle.content["run_id"]})
         return ""
-    return f" The note {COMMITTED} could not be written into {bundle.directory}; an undo does without it."
+    return f" The note {NOTE_COMMITTED} could not be written into {bundle.directory}; an undo does without it."
 
 
 def _count(plan: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@
 """The bundle of a teardown: a directory with all that an undo needs, there as a whole or not at all.
 
 It is written under another name and renamed when it is complete, before the transaction commits. So a bundle alone does
-not say that anything was torn down: the OIDs in it do (see teardown_outcome), and a note that is added afterwards.
+not say that anything was torn down: the OIDs in it do (see teardown_outcome.py), and a note that is added afterwards.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ BUNDLE, PARTIAL = "bundle", ".bundle.partial"
 CONTENT = "bundle.json"
 
 #: Notes that are added later: the teardown was committed, and it was undone.
-COMMITTED, UNDONE = "committed.json", "undone.json"
-_NOTES = (COMMITTED, UNDONE)
+NOTE_COMMITTED, NOTE_RETURNED, NOTE_UNDONE = "committed.json", "returned.json", "undone.json"
+_NOTES = (NOTE_COMMITTED, NOTE_RETURNED, NOTE_UNDONE)
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,23 @@ class Bundle:
 
     @property
     def committed(self) -> bool:
-        return (self.directory / COMMITTED).exists()
+        return (self.directory / NOTE_COMMITTED).exists()
 
     @property
     def undone(self) -> bool:
-        return (self.directory / UNDONE).exists()
+        return (self.directory / NOTE_UNDONE).exists()
+
+    @property
+    def returned(self) -> dict[str, list[Any]]:
+        """OIDs of what the last undo made again, by label. That it was committed they tell by being there."""
+        try:
+            found: dict[str, list[Any]] = json.loads((self.directory / NOTE_RETURNED).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found
 
     def note(self, name: str, content: dict[str, Any]) -> None:
-        """:param name: COMMITTED or UNDONE.
+        """:param name: NOTE_COMMITTED, NOTE_RETURNED or NOTE_UNDONE.
         :raises OSError: when it cannot be written, which changes nothing about what was done.
         """
         write_file(self.directory / name, json.dumps(content, indent=2) + "\n")
@@ -116,12 +125,6 @@ def withdraw_bundle(partial: Path) -> None:
     if bundle.exists():
         (bundle / CONTENT).unlink(missing_ok=True)
         bundle.rename(partial)
-
-
-def discard_bundle(partial: Path) -> None:
-    """Nothing was torn down, so nothing is kept."""
-    for directory in (partial.with_name(BUNDLE), partial):
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def read_bundle(directory: Path) -> Bundle:

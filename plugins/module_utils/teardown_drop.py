@@ -11,7 +11,6 @@ wait; from the DROP to the commit everybody waits who needs what it locks.
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from typing import Any
 from ansible_collections.pgops.rollback.plugins.module_utils.archive_toc import ArchiveDamagedError, read_head
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump import find_pg_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_snapshot import require_session
@@ -34,12 +33,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.progress import unt
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import sync
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_archive import Archive, Steps, choose
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import AGAIN, Acting, in_attempts
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
-    BUNDLE,
-    Bundle,
-    finish_bundle,
-    unwritable,
-)
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import Bundle, finish_bundle, unwritable
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import (
     ARCHIVE,
     Contents,
@@ -69,15 +63,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore im
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
-COMMITTED, NOT_COMMITTED, MIXED = "committed", "not_committed", "mixed"
-
 #: How many names a message has.
 _NAMED = 5
-
-_PRESENT = """
-SELECT 'pg_class', oid::bigint FROM pg_class WHERE oid = ANY (%(pg_class)s::oid[])
-UNION ALL SELECT 'pg_proc', oid::bigint FROM pg_proc WHERE oid = ANY (%(pg_proc)s::oid[])
-"""
 
 _ROUTINES = "SELECT oid::regprocedure::text FROM pg_proc WHERE oid = ANY (%s::oid[]) ORDER BY 1"
 
@@ -111,74 +98,47 @@ def drop(
     connection: Any,
     server: ServerInfo,
     planned: Planned,
-    recheck: Callable[[Any], Planned],
+    recheck: Callable[[Any], tuple[Planned, dict[str, Any]]],
     lock_timeout_ms: int,
     partial: Path,
-    extra: dict[str, Any],
     timeout: float,
 ) -> Dropped:
     """Export what the plan names, drop it, and leave a bundle that brings it back.
 
     :param connection: in autocommit mode, not through a transaction-mode pooler.
-    :param recheck: reads the plan again with the cursor that it is given; it raises RollbackError unless that is what
-        was confirmed.
-    :param partial: of teardown_bundle.begin_bundle(). Nothing is left there unless the drop is committed.
-    :param extra: JSON values for the bundle.
+    :param recheck: reads the plan again with the cursor that it is given, and what a bundle begins with; it raises
+        RollbackError unless that is the plan that was confirmed.
+    :param partial: of teardown_outcome.new_bundle().
     :param timeout: seconds that pg_dump may take.
     :raises RollbackError: ``disk_full``, ``pooler``, ``binaries_missing``, ``privilege_missing``, ``row_security``,
         ``not_exportable``, ``dump_failed``, ``archive_damaged``, ``export_differs``, ``drop_refused``,
         ``drop_took_more``, ``undo_impossible``, ``lock_timeout``, ``artifacts_unwritable``, those of ``recheck`` and of
         catalog_reading.told_why(). Nothing has happened then.
     :raises psycopg2.Error: when the connection is lost. If that was at the commit, the bundle is there, and
-        drop_outcome() tells whether it was committed.
+        teardown_outcome() tells whether it was committed.
     """
     require_session(server)
     require_room(partial, planned)
     pg_dump = find_pg_dump(server.major)
-    attempts = _Drop(connection, server, recheck, lock_timeout_ms, partial, extra, pg_dump, timeout)
+    attempts = _Drop(connection, recheck, lock_timeout_ms, partial, pg_dump, timeout)
     tables = [(each.schema, each.short) for each in planned.targets.tables if each.kind == "table"]
-    try:
-        bundle, number = in_attempts(connection, lock_timeout_ms, tables, planned.targets.relations, attempts.attempt)
-    except BaseException:
-        _remove(connection, partial, attempts.content)
-        raise
+    bundle, number = in_attempts(connection, lock_timeout_ms, tables, planned.targets.relations, attempts.attempt)
     return Dropped(bundle, number, attempts.exports, int((time.monotonic() - attempts.held_since) * 1000))
 
 
-def drop_outcome(cursor: Any, content: dict[str, Any]) -> str:
-    """What became of a drop, by the objects.
-
-    :param content: of the bundle.
-    :returns: COMMITTED when none of them is there, NOT_COMMITTED when all are, else MIXED.
-    """
-    wanted = set(map(tuple, content["oids"].values()))
-    cursor.execute(_PRESENT, {
-        name: [oid for catalog, oid in wanted if catalog == name] for name in ("pg_class", "pg_proc")
-    })  # fmt: skip
-    present = set(cursor.fetchall())
-    if not present:
-        return COMMITTED
-    return NOT_COMMITTED if present == wanted else MIXED
-
-
 class _Drop:
-    """:ivar content: of the bundle, once that is complete.
-    :ivar held_since: of time.monotonic(), when readers began to be kept out.
-    """
+    """:ivar held_since: of time.monotonic(), when readers began to be kept out."""
 
     def __init__(
-        self, connection: Any, server: ServerInfo, recheck: Callable[[Any], Planned], lock_timeout_ms: int,
-        partial: Path, extra: dict[str, Any], pg_dump: Path, timeout: float,
+        self, connection: Any, recheck: Callable[[Any], tuple[Planned, dict[str, Any]]], lock_timeout_ms: int,
+        partial: Path, pg_dump: Path, timeout: float,
     ) -> None:  # fmt: skip
-        self.content: dict[str, Any] | None = None
         self.exports = 0
         self.held_since = 0.0
         self._connection = connection
-        self._server = server
         self._recheck = recheck
         self._lock_timeout_ms = lock_timeout_ms
         self._partial = partial
-        self._extra = extra
         self._pg_dump = pg_dump
         self._timeout = timeout
         self._archive = Archive(partial / ARCHIVE, pg_dump.with_name("pg_restore"), timeout)
@@ -186,7 +146,7 @@ class _Drop:
 
     def attempt(self, cursor: Any) -> Bundle:
         with _savepoint(cursor):
-            planned = self._recheck(cursor)
+            planned, heading = self._recheck(cursor)
         tables = require_exportable(cursor, planned)
         acting = Acting(cursor, self._lock_timeout_ms)
         freeze_sequences(cursor, acting, planned)
@@ -199,19 +159,13 @@ class _Drop:
             export(self._connection, self._pg_dump, self._archive.path, tables, self._timeout)
             self._export = self._read_export(cursor, planned, contents, state)
             before = _catalog(cursor)
-        system_identifier = cluster_identifier(cursor)
         self._act(cursor, planned)
         after = _catalog(cursor)
         self._rehearse(cursor, before, contents)
         difference = compare(before, after)
         content = {
-            **self._extra,
-            "mode": "drop",
-            "plan": planned.plan,
-            "token": planned.plan["token"],
+            **heading,
             "oids": {each.label: [each.catalog, each.oid] for each in planned.targets.objects},
-            "database": self._server.database,
-            "system_identifier": system_identifier,
             "pg_dump_major": self._export.pg_dump_major,
             "steps": self._export.steps.as_json(),
             "contents": contents.as_json(),
@@ -223,7 +177,6 @@ class _Drop:
                 for each in difference.altered
             ],
         }  # fmt: skip
-        self.content = content
         return finish_bundle(self._partial, content, self._export.sums)
 
     def _read_export(self, cursor: Any, planned: Planned, contents: Contents, state: Any) -> _Export:
@@ -341,17 +294,3 @@ def _savepoint(cursor: Any) -> Iterator[None]:
     cursor.execute("SAVEPOINT reading")
     yield
     cursor.execute("RELEASE SAVEPOINT reading")
-
-
-def _remove(connection: Any, partial: Path, content: dict[str, Any] | None) -> None:
-    """What is no bundle of anything. One that may have been committed stays."""
-    shutil.rmtree(partial, ignore_errors=True)
-    if content is None or connection.closed:
-        return
-    try:
-        with connection.cursor() as cursor:
-            outcome = drop_outcome(cursor, content)
-    except psycopg2.Error:
-        return
-    if outcome == NOT_COMMITTED:
-        shutil.rmtree(partial.with_name(BUNDLE), ignore_errors=True)

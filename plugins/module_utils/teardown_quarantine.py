@@ -39,8 +39,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
 #: Bytes of a name.
 _LONGEST = 63
 
-COMMITTED, NOT_COMMITTED, GONE = "committed", "not_committed", "gone"
-
 _GRANTEES = """
 SELECT DISTINCT g.grantee <> 0, CASE WHEN g.grantee <> 0 THEN pg_get_userbyid(g.grantee)::text END
 FROM pg_namespace n, aclexplode(n.nspacl) g WHERE n.nspname = %s AND g.grantee <> n.nspowner
@@ -154,22 +152,6 @@ def prepare_quarantine(cursor: Any, planned: Planned, schema: str) -> Quarantine
         ],
     }
     return Quarantine(schema, moves, memberships, sorted(owners), content)
-
-
-def quarantine_outcome(cursor: Any, content: dict[str, Any]) -> str:
-    """Whether a move was committed, by where the objects are now.
-
-    :param content: of the bundle.
-    :returns: COMMITTED when any of them is in the quarantine; NOT_COMMITTED when they are where they were, which is so
-        after an undo, too; GONE when none of them is at either place.
-    """
-    moves = moves_of(content)
-    places = read_places(cursor, moves)
-    if any(places.get(each.key, ("",))[:2] == (content["schema"], each.short) for each in moves):
-        return COMMITTED
-    if any(places.get(each.key, ("",))[:2] == (each.schema, each.short) for each in moves):
-        return NOT_COMMITTED
-    return GONE
 
 
 def quarantine_locks(content: dict[str, Any]) -> tuple[list[tuple[str, str]], list[int]]:

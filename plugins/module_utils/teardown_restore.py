@@ -9,14 +9,15 @@ What touches survivors comes last, since others wait for it from there to the co
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_difference import compare
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import CatalogObject
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, sql
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump import find_pg_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import LockNotObtainedError
@@ -25,18 +26,17 @@ from ansible_collections.pgops.rollback.plugins.module_utils.progress import unt
 from ansible_collections.pgops.rollback.plugins.module_utils.table_content import list_tables, measure
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_archive import Archive, Late, Steps
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import AGAIN, Acting, in_attempts
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import Bundle
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import NOTE_RETURNED, Bundle
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE, sequence_states
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof import catalog_now
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import refused, snapshot_of
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import resolve
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 #: How many names a message has.
 _NAMED = 5
 
 #: Seconds that pg_restore may take to print the definitions.
-_TIMEOUT = 600.0
-
 #: What pg_restore would set for a session, and we for a transaction.
 _SETTINGS = (
     "SET LOCAL check_function_bodies = off; SET LOCAL client_min_messages = warning; SET LOCAL row_security = off;"
@@ -81,10 +81,12 @@ class Scripts:
 
 @dataclass(frozen=True)
 class Restored:
-    """:ivar objects: how many tables, functions and sequences are back."""
+    """:ivar attempts: how many it took.
+    :ivar notes: what is not as it was and need not be, in sentences.
+    """
 
-    objects: int
     attempts: int
+    notes: list[str]
 
 
 def scripts_of(archive: Archive, steps: Steps) -> Scripts:
@@ -129,22 +131,24 @@ def attach(acting: Acting, late: list[Late]) -> None:
     acting.run(sql.SQL(_SETTINGS_BACK))
 
 
-def restore_dropped(connection: Any, server: ServerInfo, bundle: Bundle, lock_timeout_ms: int) -> Restored:
+def restore_dropped(
+    connection: Any, server: ServerInfo, bundle: Bundle, lock_timeout_ms: int, timeout: float
+) -> Restored:
     """Bring everything back that a drop took, prove that it is as it was, and commit.
 
     :param connection: in autocommit mode.
-    :param bundle: of a drop.
-    :raises RollbackError: ``bundle_foreign``, ``undo_conflict``, ``undo_refused``, ``undo_unequal``, ``lock_timeout``,
+    :param bundle: of a drop in this database.
+    :param timeout: seconds that one run of pg_restore may take.
+    :raises RollbackError: ``undo_conflict``, ``undo_refused``, ``undo_unequal``, ``lock_timeout``,
         ``archive_damaged``, ``binaries_missing``, and those of catalog_reading.told_why(). Nothing has happened then.
     """
     content, steps = bundle.content, Steps.of(bundle)
     pg_restore = find_pg_dump(max(server.major, content["pg_dump_major"])).with_name("pg_restore")
-    archive = Archive(bundle.directory / ARCHIVE, pg_restore, _TIMEOUT)
+    archive = Archive(bundle.directory / ARCHIVE, pg_restore, timeout)
     scripts = scripts_of(archive, steps)
 
     def work(cursor: Any) -> None:
-        _require_own(cursor, server, content)
-        _require_free(cursor, content)
+        require_free(cursor, content)
         with refused(cursor, "undo_refused", "bring the objects back"):
             try:
                 make_whole(cursor, steps, scripts, archive)
@@ -155,9 +159,12 @@ def restore_dropped(connection: Any, server: ServerInfo, bundle: Bundle, lock_ti
             acting.end()
             _validate(cursor, steps)
         _prove(cursor, content)
+        made = resolve(cursor, content["plan"]["manifest"]).objects
+        with suppress(OSError):  # a rerun after a kill says less then
+            bundle.note(NOTE_RETURNED, {each.label: [each.catalog, each.oid] for each in made})
 
     _none, attempts = in_attempts(connection, lock_timeout_ms, [], steps.survivors, work)
-    return Restored(len(content["oids"]), attempts)
+    return Restored(attempts, _analyzed(connection, content))
 
 
 def _run(cursor: Any, script: str) -> None:
@@ -199,19 +206,9 @@ def _validate(cursor: Any, steps: Steps) -> None:
             ]) from error  # fmt: skip
 
 
-def _require_own(cursor: Any, server: ServerInfo, content: dict[str, Any]) -> None:
-    then, now = content["system_identifier"], cluster_identifier(cursor)
-    other_cluster = then is not None and now is not None and then != now
-    if content["database"] != server.database or other_cluster:
-        raise RollbackError(
-            "bundle_foreign",
-            f"The bundle is of the database {content['database']}"
-            + (" of another cluster." if other_cluster else f", and this is {server.database}."),
-            "Give the bundle of this database, or connect to the one that it is of; nothing was done.",
-        )
+def require_free(cursor: Any, content: dict[str, Any]) -> None:
+    """:raises RollbackError: ``undo_conflict`` when something has the name of what would come back."""
 
-
-def _require_free(cursor: Any, content: dict[str, Any]) -> None:
     def place(kind: str, name: str) -> tuple[str, str]:
         return ("relation" if kind in _RELATIONS else kind), name
 
@@ -260,6 +257,18 @@ def _differences(cursor: Any, content: dict[str, Any], now: dict[tuple[str, str]
                 for name, value in each["attributes"].items() if found.attributes.get(name) != value
             ]  # fmt: skip
     return problems
+
+
+def _analyzed(connection: Any, content: dict[str, Any]) -> list[str]:
+    """What the planner knows of the tables does not come back with them."""
+    names = [sql.Identifier(*each[:2]) for each in content["contents"]["tables"]]
+    if names:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql.SQL("ANALYZE {}").format(sql.SQL(", ").join(names)))
+        except psycopg2.Error as error:
+            return [f"ANALYZE did not work ({server_message(error)}); run it on the tables."]
+    return []
 
 
 def _conflict(problems: list[str]) -> RollbackError:

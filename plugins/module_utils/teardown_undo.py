@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,22 @@ from ansible_collections.pgops.rollback.plugins.module_utils.errors import Rollb
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import parse_lock_timeout
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import in_attempts
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
-    UNDONE,
+    NOTE_UNDONE,
     Bundle,
     bundles_of,
     read_bundle,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import reading
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import (
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import (
     COMMITTED,
     GONE,
-    quarantine_locks,
-    quarantine_outcome,
+    UNDONE,
+    is_own,
+    require_own,
+    teardown_outcome,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import reading
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import quarantine_locks
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import require_free, restore_dropped
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_return import (
     require_returnable,
     return_from_quarantine,
@@ -34,65 +39,78 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_return imp
 )
 
 
-def undo(
-    connection: Any, server: ServerInfo, artifacts_dir: str, host: str, path: str | None, lock_timeout: str,
-    check_mode: bool,
-) -> dict[str, Any]:  # fmt: skip
-    """:param path: directory of the bundle; None for the newest committed one of the host.
-    :returns: what the module ``teardown_undo`` returns.
-    :raises RollbackError: of read_bundle(), require_returnable(), in_attempts(), return_from_quarantine(), and
-        ``bundle_none``, ``bundle_foreign``, ``bundle_uncommitted``, ``bundle_gone``. Nothing has happened then.
+@dataclass(frozen=True)
+class UndoRequest:
+    """What is to be undone.
+
+    :ivar host: the database's name in the inventory.
+    :ivar bundle: its directory; None for the newest committed one of the host.
+    :ivar lock_timeout: of one attempt, as parse_lock_timeout() takes it.
+    :ivar timeout: seconds that one run of pg_restore may take.
     """
-    lock_timeout_ms = parse_lock_timeout(lock_timeout, server)
+
+    artifacts_dir: str
+    host: str
+    bundle: str | None
+    lock_timeout: str
+    timeout: float
+
+
+def undo(connection: Any, server: ServerInfo, request: UndoRequest, check_mode: bool) -> dict[str, Any]:
+    """:returns: what the module ``teardown_undo`` returns.
+    :raises RollbackError: of read_bundle(), require_returnable(), return_from_quarantine(), restore_dropped(),
+        in_attempts(), and ``bundle_none``, ``bundle_foreign``, ``bundle_uncommitted``, ``bundle_gone``. Nothing has
+        happened then.
+    """
+    lock_timeout_ms = parse_lock_timeout(request.lock_timeout, server)
     with reading(connection) as cursor:
         identifier = cluster_identifier(cursor)
         bundle = (
-            _given(cursor, server, identifier, Path(path)) if path
-            else _newest(cursor, server, identifier, artifacts_dir, host)
+            _given(cursor, server, identifier, Path(request.bundle)) if request.bundle
+            else _newest(cursor, server, identifier, request)
         )  # fmt: skip
+        dropped = bundle.content["mode"] == "drop"
         # As the plan counts them: the sequences of columns, which go along with their tables, among them.
-        number = len(bundle.content["moves"])
+        number = len(bundle.content["oids"])
         result = {"bundle": str(bundle.directory), "objects": number, "notes": []}
-        if quarantine_outcome(cursor, bundle.content) != COMMITTED:
+        if teardown_outcome(cursor, bundle) != COMMITTED:
             return {**result, "changed": False, "status": "ok", "msg": "Nothing to do: it was undone already."}
-        require_returnable(cursor, bundle.content)
+        (require_free if dropped else require_returnable)(cursor, bundle.content)
+    result |= {"changed": True, "status": "changed"}
     if check_mode:
-        return {
-            **result, "changed": True, "status": "changed",
-            "msg": f"Would bring {number} objects back from {bundle.content['schema']}. Check mode does nothing.",
-        }  # fmt: skip
+        return {**result, "msg": f"Would bring {number} objects back. Check mode does nothing."}
+    if dropped:
+        restored = restore_dropped(connection, server, bundle, lock_timeout_ms, request.timeout)
+        attempts, notes = restored.attempts, restored.notes
+    else:
+        attempts, notes = _returned(connection, bundle, lock_timeout_ms)
+    with suppress(OSError):  # the objects tell it, too
+        bundle.note(NOTE_UNDONE, {"objects": number})
+    said = [f"{number} objects are back, proven to be as they were before the teardown.", *notes]
+    return {**result, "attempts": attempts, "notes": notes, "msg": " ".join(said)}
+
+
+def _returned(connection: Any, bundle: Bundle, lock_timeout_ms: int) -> tuple[int, list[str]]:
+    """Out of quarantine. How many attempts it took, and what is not as it was and need not be."""
     returned, attempts = in_attempts(
         connection, lock_timeout_ms, *quarantine_locks(bundle.content),
         lambda cursor: return_from_quarantine(cursor, bundle.content, lock_timeout_ms),
     )  # fmt: skip
-    with suppress(OSError):  # the objects' places tell it, too
-        bundle.note(UNDONE, {"objects": number})
     with reading(connection) as cursor:
-        notes = [*returned.notes, *rows_since(cursor, bundle.content)]
-    return {
-        **result, "changed": True, "status": "changed", "attempts": attempts, "notes": notes,
-        "msg": " ".join([f"{number} objects are back, proven to be as they were before the teardown.", *notes]),
-    }  # fmt: skip
+        return attempts, [*returned.notes, *rows_since(cursor, bundle.content)]
 
 
 def _given(cursor: Any, server: ServerInfo, identifier: str | None, path: Path) -> Bundle:
     bundle = read_bundle(path)
-    if not _of_this(server, identifier, bundle):
-        content = bundle.content
-        raise RollbackError(
-            "bundle_foreign",
-            f"The bundle {path} is of database {content['database']} on cluster"
-            f" {content['system_identifier'] or 'unknown'}, not of {server.database} on {identifier or 'unknown'}.",
-            "Correct rollback_bundle or the connection; nothing was done.",
-        )
-    outcome = quarantine_outcome(cursor, bundle.content)
+    require_own(server, identifier, bundle)
+    outcome = teardown_outcome(cursor, bundle)
     if outcome == GONE:
         raise RollbackError(
             "bundle_gone",
             f"Nothing of what the bundle {path} moved is in the database: it was dropped or purged since.",
             "Undo what dropped it first, or restore a backup; nothing was done.",
         )
-    if outcome != COMMITTED and not (bundle.committed or bundle.undone):
+    if outcome not in (COMMITTED, UNDONE) and not (bundle.committed or bundle.undone):
         raise RollbackError(
             "bundle_uncommitted",
             f"The teardown of the bundle {path} was never committed: its objects are where they were.",
@@ -101,20 +119,15 @@ def _given(cursor: Any, server: ServerInfo, identifier: str | None, path: Path) 
     return bundle
 
 
-def _newest(cursor: Any, server: ServerInfo, identifier: str | None, artifacts_dir: str, host: str) -> Bundle:
-    for path in bundles_of(artifacts_dir, host):
+def _newest(cursor: Any, server: ServerInfo, identifier: str | None, request: UndoRequest) -> Bundle:
+    for path in bundles_of(request.artifacts_dir, request.host):
         bundle = read_bundle(path)
-        of_this = not bundle.undone and _of_this(server, identifier, bundle)
-        if of_this and quarantine_outcome(cursor, bundle.content) == COMMITTED:
+        own = not bundle.undone and is_own(server, identifier, bundle)
+        if own and teardown_outcome(cursor, bundle) == COMMITTED:
             return bundle
     raise RollbackError(
         "bundle_none",
-        f"There is no teardown of {host} under {artifacts_dir} that could be undone.",
+        f"There is no teardown of {request.host} under {request.artifacts_dir} that could be undone.",
         "Give rollback_bundle the directory that the teardown's report names, or set rollback_artifacts_dir;"
         " nothing was done.",
     )
-
-
-def _of_this(server: ServerInfo, identifier: str | None, bundle: Bundle) -> bool:
-    then = bundle.content["system_identifier"]
-    return bundle.content["database"] == server.database and (None in (identifier, then) or identifier == then)

@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - Makes the plan of M(pgops.rollback.teardown_plan) again, first alone and then under its locks, and refuses unless it
     is the very plan that O(confirm) stands for. Then all of it is done in one transaction, or nothing.
-  - A V(drop) can be planned in this release, and is refused here.
+  - For a V(drop) everything that goes is exported first with C(pg_dump), from the transaction's own snapshot. Before
+    the commit it is proven that nothing else has gone, and that the bundle makes everything again.
   - Tables are locked in SHARE ROW EXCLUSIVE mode first, which lets readers and C(pg_dump) go on. An attempt that does
     not get all its locks within O(lock_timeout) rolls back entirely and lets everybody go on; after 20 attempts it
     gives up and names who stood in the way. No session is ended.
@@ -54,6 +55,15 @@ options:
     description: Percent that there may be more rows by now.
     type: int
     default: 10
+  timeout:
+    description: How long one run of C(pg_dump) or C(pg_restore) may take, with C(s), C(m), C(h) or C(d).
+    type: str
+    default: 1h
+  artifacts_persistent:
+    description:
+      - That O(artifacts_dir) outlives the execution environment this runs in. Without it nothing is dropped in one.
+    type: bool
+    default: false
 seealso:
   - module: pgops.rollback.teardown_plan
   - module: pgops.rollback.teardown_undo
@@ -93,11 +103,19 @@ bundle:
   type: str
 schema:
   description: The quarantine.
-  returned: when something was done
+  returned: when something was moved there
   type: str
 attempts:
   description: How many it took.
   returned: when something was done
+  type: int
+exports:
+  description: How often the rows were exported. Again where somebody had changed them between two attempts.
+  returned: when something was dropped
+  type: int
+held_ms:
+  description: Milliseconds from the first statement that keeps readers out to the commit.
+  returned: when something was dropped
   type: int
 broken:
   description: What is broken on surviving objects from then on, each with C(what), C(why) and C(remedy).
@@ -107,9 +125,11 @@ broken:
 code:
   description:
     - Stable code of the error. V(confirmation_invalid), V(confirmation_foreign), V(confirmation_stale),
-      V(teardown_blocked), V(rows_grown), V(mode_not_built), V(quarantine_refused), V(bundle_exists),
-      V(artifacts_unwritable), V(artifacts_dir_relative), V(unsafe_name), V(bundle_damaged), those of
-      M(pgops.rollback.teardown_plan).
+      V(teardown_blocked), V(rows_grown), V(quarantine_refused), V(bundle_exists),
+      V(artifacts_unwritable), V(artifacts_vanish), V(artifacts_dir_relative), V(unsafe_name), V(bundle_damaged),
+      V(disk_full), V(not_exportable), V(privilege_missing), V(row_security), V(dump_failed), V(program_timeout),
+      V(archive_damaged), V(export_differs), V(drop_refused), V(drop_took_more), V(undo_impossible),
+      V(binaries_missing), V(pooler), those of M(pgops.rollback.teardown_plan).
   returned: failure
   type: str
 """
@@ -121,6 +141,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
+from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
 
@@ -133,6 +154,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "run_id": {"type": "str", "required": True},
     "planned_rows": {"type": "int"},
     "max_row_growth": {"type": "int", "default": 10},
+    "timeout": {"type": "str", "default": "1h"},
+    "artifacts_persistent": {"type": "bool", "default": False},
 }
 
 
@@ -140,6 +163,8 @@ def teardown(connections: Connections, server: ServerInfo, module: AnsibleModule
     options = module.params
     order = Order(
         plan_request(options),
+        timeout=parse_duration(options["timeout"], "teardown_timeout").total_seconds(),
+        artifacts_last=options["artifacts_persistent"],
         batch={str(host): str(token) for host, token in options["batch"].items()},
         **{name: options[name] for name in (
             "host", "confirm", "artifacts_dir", "run_id", "planned_rows", "max_row_growth",

@@ -11,8 +11,9 @@ module: teardown_undo
 short_description: Bring back what a teardown took
 version_added: 0.1.0
 description:
-  - Verifies the bundle, finds the objects by their recorded OIDs, moves them out of quarantine to where they were and
-    into their publications, and proves before the commit that their entries in the catalogs are what they were.
+  - Verifies the bundle. Out of quarantine, it finds the objects by their recorded OIDs and moves them to where they
+    were and into their publications. After a drop, it makes them again from the bundle, with every row.
+  - In one transaction, and it proves before the commit that catalogs, rows and sequences are what they were.
   - It destroys nothing and asks for no token. Whatever is in its way is named, and then nothing is done.
 author:
   - The pgops.rollback authors (@pgops)
@@ -35,6 +36,10 @@ options:
     description: How long one attempt waits for all its locks, with C(ms) or C(s), below C(deadlock_timeout).
     type: str
     default: 500ms
+  timeout:
+    description: How long one run of C(pg_restore) may take, with C(s), C(m), C(h) or C(d).
+    type: str
+    default: 1h
 seealso:
   - module: pgops.rollback.teardown
 """
@@ -73,6 +78,8 @@ code:
   description:
     - Stable code of the error. V(bundle_none), V(bundle_missing), V(bundle_incomplete), V(bundle_damaged),
       V(bundle_unknown), V(bundle_foreign), V(bundle_uncommitted), V(bundle_gone), V(undo_conflict), V(undo_refused),
+      V(undo_unequal),
+      V(archive_damaged), V(program_timeout), V(binaries_missing), V(duration_invalid),
       V(lock_timeout), V(lock_timeout_invalid), V(statement_timeout), V(catalog_changed), V(artifacts_dir_relative),
       V(unsafe_name), V(standby), V(connection_failed), V(connection_string), V(psycopg2_missing),
       V(version_unsupported), V(database_error), V(defect).
@@ -87,23 +94,25 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, require_primary
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import undo
+from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import UndoRequest, undo
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "host": {"type": "str", "required": True},
     "artifacts_dir": {"type": "path", "required": True},
     "bundle": {"type": "path"},
     "lock_timeout": {"type": "str", "default": "500ms"},
+    "timeout": {"type": "str", "default": "1h"},
 }
 
 
 def teardown_undo(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
     require_primary(server)
-    options = module.params
-    return undo(
-        connections.first, server, options["artifacts_dir"], options["host"], options["bundle"],
-        options["lock_timeout"], module.check_mode,
-    )  # fmt: skip
+    request = UndoRequest(
+        timeout=parse_duration(module.params["timeout"], "teardown_timeout").total_seconds(),
+        **{name: module.params[name] for name in ("artifacts_dir", "host", "bundle", "lock_timeout")},
+    )
+    return undo(connections.first, server, request, module.check_mode)
 
 
 def main() -> None:

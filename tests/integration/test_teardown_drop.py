@@ -18,15 +18,20 @@ import psycopg2
 import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
-from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import cluster_identifier, server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
     Bundle,
-    begin_bundle,
     read_bundle,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop, drop_outcome
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE, require_room
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import (
+    new_bundle,
+    require_lasting,
+    require_own,
+    teardown_outcome,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import (
     Planned,
     PlanRequest,
@@ -74,15 +79,19 @@ def teardown(
     planned = make_plan(connection, server, request)
     assert planned.plan["blockers"] == []
 
-    def again(cursor: Any) -> Planned:
+    def again(cursor: Any) -> tuple[Planned, dict[str, Any]]:
         found: Planned = read_plan(cursor, server, request, [])
         assert found.plan["token"] == planned.plan["token"]
         if meanwhile is not None:
             meanwhile(cursor)
-        return found
+        return found, {
+            "mode": "drop", "plan": found.plan, "database": server.database,
+            "system_identifier": cluster_identifier(cursor),
+        }  # fmt: skip
 
     try:
-        return drop(connection, server, planned, again, 500, begin_bundle(str(directory), "db1", "run"), {}, 120)
+        with new_bundle(connection, str(directory), "db1", "run") as partial:
+            return drop(connection, server, planned, again, 500, partial, 120)
     finally:
         connection.close()
 
@@ -91,14 +100,14 @@ def undo(database: TestDatabase, bundle: Bundle, user: str = OPERATOR) -> Restor
     """From what is on disk."""
     connection = database.connect(user)
     try:
-        return restore_dropped(connection, server_info(connection), read_bundle(bundle.directory), 500)
+        return restore_dropped(connection, server_info(connection), read_bundle(bundle.directory), 500, 120)
     finally:
         connection.close()
 
 
 def outcome(database: TestDatabase, bundle: Bundle) -> str:
     with reading(database.connect()) as cursor:
-        return drop_outcome(cursor, bundle.content)
+        return teardown_outcome(cursor, bundle)
 
 
 def nothing_left(directory: Path) -> bool:
@@ -386,12 +395,13 @@ def test_who_keeps_the_undo_waiting_is_named(
 
 def test_a_bundle_of_another_database_is_refused(application: TestDatabase, tmp_path: Path) -> None:
     bundle = teardown(application, tmp_path).bundle
-    connection = application.connect()
-    for change, words in (("database", "is of the database other"), ("system_identifier", "of another cluster")):
-        superuser = application.superuser() if change == "system_identifier" else connection
+    superuser = application.superuser()
+    with reading(superuser) as cursor:
+        identifier = cluster_identifier(cursor)
+    for change, words in (("database", "is of database other"), ("system_identifier", "on cluster other")):
         with pytest.raises(RollbackError, match=words) as refused:
-            restore_dropped(
-                superuser, server_info(superuser), Bundle(bundle.directory, {**bundle.content, change: "other"}), 500
+            require_own(
+                server_info(superuser), identifier, Bundle(bundle.directory, {**bundle.content, change: "other"})
             )
         assert refused.value.code == "bundle_foreign"
 
@@ -405,7 +415,7 @@ def test_what_came_back_otherwise_is_rolled_back(application: TestDatabase, tmp_
     connection = application.connect()
     words = r"the rows of public\.sponsor_chat_messages are others; the sequence public\."
     with pytest.raises(RollbackError, match=words) as refused:
-        restore_dropped(connection, server_info(connection), Bundle(bundle.directory, content), 500)
+        restore_dropped(connection, server_info(connection), Bundle(bundle.directory, content), 500, 120)
     assert refused.value.code == "undo_unequal"
     assert_same(before, state(application))
 
@@ -423,7 +433,7 @@ def test_a_truncated_archive_is_refused(application: TestDatabase, tmp_path: Pat
         assert refused.value.code == "bundle_damaged"
         # And by what reads it, had nobody taken its sum.
         with pytest.raises(RollbackError) as refused:
-            restore_dropped(connection, server_info(connection), bundle, 500)
+            restore_dropped(connection, server_info(connection), bundle, 500, 120)
         assert refused.value.code == "archive_damaged"
     assert_same(before, state(application))
     archive.write_bytes(whole)
@@ -431,8 +441,24 @@ def test_a_truncated_archive_is_refused(application: TestDatabase, tmp_path: Pat
 
 
 def test_what_became_of_it_is_told_by_the_objects(application: TestDatabase, tmp_path: Path) -> None:
-    done = teardown(application, tmp_path)
-    assert outcome(application, done.bundle) == "committed"
+    bundle = teardown(application, tmp_path).bundle
+    assert outcome(application, bundle) == "committed"
+    # OIDs come round again, once in four thousand million.
     there = {"table auth.users": ["pg_class", application.value("SELECT 'auth.users'::regclass::oid::bigint")]}
-    for oids, told in ((there, "not_committed"), ({**done.bundle.content["oids"], **there}, "mixed")):
-        assert outcome(application, Bundle(done.bundle.directory, {"oids": oids})) == told
+    for oids, told in ((there, "not_committed"), ({**bundle.content["oids"], **there}, "committed")):
+        assert outcome(application, Bundle(bundle.directory, {**bundle.content, "oids": oids})) == told
+    undo(application, bundle)
+    assert outcome(application, bundle) == "undone"
+    application.query("DROP TABLE public.sponsor_visible_memos CASCADE")
+    assert outcome(application, bundle) == "committed"
+
+
+def test_in_an_execution_environment_a_drop_needs_a_directory_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_lasting("/artifacts", False)
+    monkeypatch.setattr("ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome.RUNNER", tmp_path)
+    require_lasting("/artifacts", True)
+    with pytest.raises(RollbackError, match="rollback_artifacts_persistent") as refused:
+        require_lasting("/artifacts", False)
+    assert refused.value.code == "artifacts_vanish"

@@ -51,7 +51,11 @@ def tear_down(
 
 
 def undo(database: TestDatabase, artifacts: Path, **more: Any) -> ModuleRun:
-    return run_module("teardown_undo", {**database.login(), "host": "db1", "artifacts_dir": str(artifacts), **more})
+    return run_module("teardown_undo", undo_options(database, artifacts, **more))
+
+
+def undo_options(database: TestDatabase, artifacts: Path, **more: Any) -> dict[str, Any]:
+    return {**database.login(), "host": "db1", "artifacts_dir": str(artifacts), **more}
 
 
 def state(database: TestDatabase) -> tuple[Any, ...]:
@@ -65,7 +69,7 @@ def test_there_and_back(application: TestDatabase, tmp_path: Path) -> None:
     before, token = state(application), token_of(application)
     # A prediction asks for the token, too, and touches nothing.
     predicted = tear_down(application, tmp_path, token, check=True)
-    assert (predicted["changed"], "Would move" in predicted["msg"], list(tmp_path.iterdir())) == (True, True, [])
+    assert (predicted["changed"], "Would quarantine" in predicted["msg"], list(tmp_path.iterdir())) == (True, True, [])
     assert state(application) == before
 
     done = tear_down(application, tmp_path, token)
@@ -94,6 +98,34 @@ def test_there_and_back(application: TestDatabase, tmp_path: Path) -> None:
     assert (twice["changed"], twice["msg"]) == (False, "Nothing to do: it was undone already.")
 
 
+def test_a_drop_and_back(application: TestDatabase, tmp_path: Path) -> None:
+    drop: dict[str, Any] = {"mode": "drop", "require_backup": False}
+    before, token = state(application), run_module("teardown_plan", options(application, **drop))["token"]
+    predicted = tear_down(application, tmp_path, token, check=True, **drop)
+    assert (predicted["changed"], "Would drop 8 objects" in predicted["msg"], list(tmp_path.iterdir())) == (
+        True, True, []
+    )  # fmt: skip
+    done = tear_down(application, tmp_path, token, **drop)
+    assert (done["status"], done["attempts"], done["exports"], "schema" in done.result) == ("changed", 1, 1, False)
+    assert application.value("SELECT to_regclass('public.sponsor_connections')") is None
+    bundle = Path(done["bundle"])
+    (bundle / "committed.json").unlink()
+    again = tear_down(application, tmp_path, token, run_id="run-2", **drop)
+    assert (again["changed"], "run-1 was interrupted after it had done it all" in again["msg"]) == (False, True)
+
+    predicted = run_module("teardown_undo", undo_options(application, tmp_path), check=True)
+    assert (predicted["changed"], predicted["msg"]) == (True, "Would bring 8 objects back. Check mode does nothing.")
+    back = undo(application, tmp_path)
+    assert (back["changed"], back["notes"], back["objects"], back["bundle"]) == (True, [], 8, str(bundle))
+    assert state(application) == before
+    assert application.value("SELECT reltuples FROM pg_class WHERE relname = 'sponsor_chat_messages'") == 2500
+    # That it is done is told without the note, which a killed undo would lack.
+    (bundle / "undone.json").unlink()
+    twice = undo(application, tmp_path, bundle=str(bundle))
+    assert (twice["changed"], twice["msg"]) == (False, "Nothing to do: it was undone already.")
+    assert "There is no teardown of db1" in undo(application, tmp_path)["msg"]
+
+
 @pytest.mark.parametrize(
     ("given", "code"),
     [
@@ -104,7 +136,7 @@ def test_there_and_back(application: TestDatabase, tmp_path: Path) -> None:
         ({"host": "db2"}, "confirmation_foreign"),
         ({"batch": {}}, "confirmation_foreign"),
         ({"allow_unknown_provenance": False}, "confirmation_stale"),
-        ({"mode": "drop"}, "mode_not_built"),
+        ({"mode": "drop", "require_backup": False}, "confirmation_stale"),
         ({"planned_rows": 1000}, "rows_grown"),
         ({"run_id": "../elsewhere"}, "unsafe_name"),
         ({"artifacts_dir": "/proc/rollback"}, "artifacts_unwritable"),

@@ -23,13 +23,14 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import Bundle
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import teardown_outcome
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest, make_plan, reading
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance import Provenance
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import (
     origins_of,
     prepare_quarantine,
     purge_manifest,
-    quarantine_outcome,
     quarantine_schema,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_return import require_returnable, rows_since
@@ -56,7 +57,7 @@ def application(database: TestDatabase) -> TestDatabase:
 
 def outcome(database: TestDatabase, content: dict[str, Any]) -> str:
     with reading(database.connect()) as cursor:
-        return quarantine_outcome(cursor, content)
+        return teardown_outcome(cursor, Bundle(Path(), {"mode": "quarantine", **content}))
 
 
 def refusal(database: TestDatabase, content: dict[str, Any]) -> RollbackError:

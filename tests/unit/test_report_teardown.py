@@ -119,14 +119,14 @@ def test_after_a_teardown_what_is_broken_and_where_the_bundle_is() -> None:
     assert markdown(made).count("## What goes\n") == 1
 
 
-def test_a_plan_that_cannot_be_carried_out_yet_names_no_command() -> None:
-    made = after(planned(mode="drop"))
-    assert "cannot carry it out yet" in next_step(made)
-    assert next_command(made) == ""
+def test_after_a_drop_the_rows_are_in_the_bundle_alone() -> None:
+    assert "--tags teardown" in next_command(after(planned(mode="drop")))
+    told = next_step(after({**planned(mode="drop"), "teardown": torn_down(broken=[], schema=None)}))
+    assert "are in /a/db1/run-1/bundle alone" in told
 
 
 def test_in_quarantine_the_rows_stay() -> None:
-    told = next_step(after({**planned(mode="quarantine"), "teardown": torn_down(broken=[])}))
+    told = next_step(after({**planned(mode="quarantine"), "teardown": torn_down(broken=[], schema="rollback_quarantine_1")}))
     assert "stay in the database, in quarantine" in told
     assert "Mend" not in told
 
