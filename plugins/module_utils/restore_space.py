@@ -23,7 +23,7 @@ _GROWTH_UNCOMPRESSED = 3
 #: With less on the server's disk a restore is ended: the live database needs some, too.
 _LEAST = 256 << 20
 
-# No row where this role may not see the setting. The WAL of a restore stays until a checkpoint, or an archive, takes it.
+# No row where this role may not see the setting. The WAL of a restore stays until a checkpoint.
 _PLACE = """
 SELECT (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'),
        (SELECT pg_catalog.pg_tablespace_location(oid) FROM pg_catalog.pg_tablespace WHERE spcname = %s),
