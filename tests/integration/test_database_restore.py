@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,14 +17,11 @@ from tests.support.restores import (
     CONTENT,
     GOOD,
     HARM,
-    SPOILT,
     act,
     beside,
     drop_beside,
     oid_of,
-    options,
     orders,
-    plan,
 )
 
 FORMS = ["custom", "directory", "tar", "plain", "plain-gzip"]
