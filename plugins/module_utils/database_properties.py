@@ -36,11 +36,11 @@ FROM pg_catalog.pg_database d,
 WHERE d.oid = %s ORDER BY 1, 2, 3, 4
 """
 _SETTINGS = """
-SELECT coalesce(r.rolname::text, ''), pg_catalog.split_part(c, '=', 1),
-       pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1)
+SELECT coalesce(r.rolname::text, ''), pg_catalog.split_part(c.text, '=', 1),
+       pg_catalog.substr(c.text, pg_catalog.strpos(c.text, '=') + 1)
 FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole,
-     pg_catalog.unnest(s.setconfig) AS c
-WHERE s.setdatabase = %s ORDER BY 1, 2
+     pg_catalog.unnest(s.setconfig) WITH ORDINALITY AS c (text, place)
+WHERE s.setdatabase = %s ORDER BY 1, c.place
 """
 _LABELS = """
 SELECT count(*) FROM pg_catalog.pg_shseclabel WHERE classoid = 'pg_catalog.pg_database'::regclass AND objoid = %s
@@ -52,6 +52,10 @@ SELECT subname::text FROM pg_catalog.pg_subscription WHERE subdbid = %s ORDER BY
 _MAY_SET = """
 SELECT context NOT IN ('superuser', 'superuser-backend')
        OR pg_catalog.has_parameter_privilege(name, 'SET') FROM pg_catalog.pg_settings WHERE name = %s
+"""
+_TEMPLATE_TABLESPACE = """
+SELECT t.spcname::text FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
+WHERE d.datname = 'template0'
 """
 _IS_SUPERUSER = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
 
@@ -165,8 +169,11 @@ def create_like(cursor: Any, properties: Properties, name: str) -> None:
         sql.SQL("LOCALE_PROVIDER {}").format(sql.SQL(_PROVIDERS[properties.provider])),
         sql.SQL("LC_COLLATE {}").format(sql.Literal(properties.collate)),
         sql.SQL("LC_CTYPE {}").format(sql.Literal(properties.ctype)),
-        sql.SQL("TABLESPACE {}").format(sql.Identifier(properties.tablespace)),
     ]
+    cursor.execute(_TEMPLATE_TABLESPACE)
+    if cursor.fetchone() != (properties.tablespace,):
+        # Whoever names it needs a privilege on it, even if it is the template's.
+        options.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(properties.tablespace)))
     if properties.locale is not None:
         word = "ICU_LOCALE" if properties.provider == "i" else "BUILTIN_LOCALE"
         options.append(sql.SQL("{} {}").format(sql.SQL(word), sql.Literal(properties.locale)))

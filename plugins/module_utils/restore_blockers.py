@@ -38,7 +38,7 @@ _RIGHTS = """
 SELECT r.rolsuper, r.rolsuper OR r.rolcreatedb,
        pg_catalog.pg_has_role(d.datdba, 'USAGE') AND pg_catalog.pg_has_role(d.datdba, 'MEMBER'),
        pg_catalog.has_tablespace_privilege(d.dattablespace, 'CREATE')
-         OR d.dattablespace = (SELECT dattablespace FROM pg_catalog.pg_database WHERE datname = 'template1')
+         OR d.dattablespace = (SELECT dattablespace FROM pg_catalog.pg_database WHERE datname = 'template0')
 FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
 WHERE r.rolname = current_user AND d.oid = %s
 """

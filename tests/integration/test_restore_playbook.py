@@ -16,9 +16,8 @@ import pytest
 
 from tests.support.database import TestDatabase
 from tests.support.dumps import take_dump_with_manifest
-from tests.support.playbook import ROOT, command, inventory, report, rollback, rollback_variables, steps, surroundings
-from tests.support.restores import CONTENT, GOOD, HARM, ROOM, SPOILT, beside, drop_beside, oid_of, orders
-from tests.support.terminal import at_a_terminal
+from tests.support.playbook import ROOT, inventory, report, rollback, rollback_variables, steps
+from tests.support.restores import CONTENT, HARM, ROOM, SPOILT, beside, drop_beside, orders
 
 RESTORE = ROOT / "playbooks/restore.yml"
 WRONG = "rb-0123456789ab"

@@ -6,14 +6,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from ansible.module_utils.common.text.formatters import human_to_bytes
 from psycopg2 import sql
 
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import CONNECTION_ARGUMENTS, server_info
+from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.restore_marks import Marked, marked_databases
+from ansible_collections.pgops.rollback.plugins.module_utils.restore_request import RUN_ARGUMENTS
+from ansible_collections.pgops.rollback.plugins.modules import database_restore, database_restore_plan
 from tests.support.database import TestDatabase
-from tests.support.modules import ModuleRun, run_module
 
 #: Nothing of these tests needs more, and the disk of a machine that runs them may be nearly full.
 ROOM = "100GB"
@@ -37,34 +43,59 @@ ORDERS = "SELECT count(*), count(*) FILTER (WHERE what = 'spoilt') FROM public.o
 GOOD, SPOILT = (500, 0), (501, 49)
 
 
-def options(database: TestDatabase, dump: Path, user: str = "postgres", **more: Any) -> dict[str, Any]:
+def options(database: TestDatabase, dump: Path, /, user: str = "postgres", **more: Any) -> dict[str, Any]:
     return {
         **database.login(user), "source": "pg_dump", "path": str(dump), "host": "db1",
         "artifacts_dir": str(dump.parent / "artifacts"), "disk_free": ROOM, **more,
     }  # fmt: skip
 
 
-def plan(database: TestDatabase, dump: Path, **more: Any) -> ModuleRun:
-    return run_module("database_restore_plan", options(database, dump, **more))
+def plan(database: TestDatabase, dump: Path, /, **more: Any) -> dict[str, Any]:
+    """What the module database_restore_plan returns, in this process."""
+    return _call(database_restore_plan, options(database, dump, **more), False)
 
 
 def act(
-    database: TestDatabase, dump: Path, token: str | None = None, run_id: str = "run-1", check: bool = False,
+    database: TestDatabase, dump: Path, /, token: str | None = None, run_id: str = "run-1", check: bool = False,
     **more: Any,
-) -> ModuleRun:  # fmt: skip
-    """:param token: None for the one of the plan as it is."""
+) -> dict[str, Any]:  # fmt: skip
+    """What the module database_restore returns, in this process.
+
+    :param token: None for the one of the plan as it is.
+    """
     if token is None:
-        planned = {name: value for name, value in more.items() if name not in ("jobs", "checks", "timeout")}
+        planned = {name: value for name, value in more.items() if name not in RUN_ARGUMENTS}
         token = plan(database, dump, **planned)["token"]
-    return run_module(
-        "database_restore",
-        options(database, dump, confirm=token, batch={"db1": token}, run_id=run_id, **more), check=check,
-    )  # fmt: skip
+    given = options(database, dump, **{"confirm": token, "batch": {"db1": token}, "run_id": run_id, **more})
+    return _call(database_restore, given, check)
+
+
+def _call(module: Any, given: dict[str, Any], check: bool) -> dict[str, Any]:
+    """As Ansible's module would do it, with the defaults of its argument spec."""
+    defaults = {name: spec.get("default") for name, spec in {**CONNECTION_ARGUMENTS, **module.ARGUMENTS}.items()}
+    params = {**defaults, **given, "disk_free": human_to_bytes(given["disk_free"]) if given["disk_free"] else None}
+    connections = Connections(params)
+    try:
+        function = getattr(module, module.__name__.rpartition(".")[2])
+        result: dict[str, Any] = function(
+            connections, server_info(connections.first), SimpleNamespace(params=params, check_mode=check)
+        )
+        return result
+    finally:
+        connections.close()
 
 
 def orders(database: TestDatabase) -> tuple[Any, ...]:
     """GOOD or SPOILT."""
     return database.query(ORDERS, user="postgres")[0]
+
+
+def end_sessions(database: TestDatabase) -> None:
+    """All that are connected to it, the fixtures' among them."""
+    with closing(database.cluster.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", (database.name,)
+        )
 
 
 def oid_of(database: TestDatabase) -> int:
@@ -73,22 +104,14 @@ def oid_of(database: TestDatabase) -> int:
 
 def beside(database: TestDatabase) -> list[Marked]:
     """The databases that restores have made or set aside."""
-    connection = database.cluster.connect()
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", (database.name,))
-            return marked_databases(cursor, database.name, oid_of(database), cursor.fetchone()[0])
-    finally:
-        connection.close()
+    with closing(database.cluster.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", (database.name,))
+        return marked_databases(cursor, database.name, oid_of(database), cursor.fetchone()[0])
 
 
 def drop_beside(database: TestDatabase) -> None:
     """All whose name begins with this one's."""
-    connection = database.cluster.connect()
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (f"{database.name}_",))
-            for (name,) in cursor.fetchall():
-                cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-    finally:
-        connection.close()
+    with closing(database.cluster.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (f"{database.name}_",))
+        for (name,) in cursor.fetchall():
+            cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
