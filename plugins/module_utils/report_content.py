@@ -15,9 +15,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.durations import sh
 SEQUENCE_HEADINGS = ("sequence", "state before", "next value", "highest id")
 HISTORY_HEADINGS = ("finished (UTC)", "verdict", "backup", "age", "size", "drill")
 
-#: The steps that take something away.
-TAKING_STEPS = ("teardown", "purge")
-
 #: States with nothing to do and nothing to know at 3 a.m.; report.json lists them.
 _QUIET_STATES = ("ok", "ahead", "unfed")
 

@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import baseline_if_there
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import (
     DROP,
     MODES,
@@ -18,7 +17,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance import Provenance
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_purge import purge_request
@@ -62,9 +60,9 @@ def plan_request(options: dict[str, Any], **more: Any) -> PlanRequest:
         manifest=options["manifest"],
         mode=options["mode"],
         provenance=Provenance(
-            before=_baseline(options["baseline_before"]),
+            before=baseline_if_there(options["baseline_before"]),
             missing=options["baseline_before"] or "",
-            after=_baseline(options["baseline_after"]),
+            after=baseline_if_there(options["baseline_after"]),
             allow_unknown=options["allow_unknown_provenance"],
             overridden=frozenset(parse_signature(name).text for name in options["override_provenance"]),
         ),
@@ -83,13 +81,3 @@ def plan_or_purge(connection: Any, server: ServerInfo, options: dict[str, Any], 
     if request.mode != PURGE:
         return request
     return purge_request(connection, server, request, *(options[name] for name in ("artifacts_dir", "host", "bundle")))
-
-
-def _baseline(path: str | None) -> Baseline | None:
-    """None where there is no such file."""
-    try:
-        return None if path is None else read_baseline(Path(path))
-    except RollbackError as error:
-        if error.code != "baseline_missing":
-            raise
-        return None
