@@ -30,7 +30,8 @@ REFUSALS = frozenset(
      "confirmation_invalid", "confirmation_foreign", "confirmation_stale", "teardown_blocked",
      "rows_grown", "quarantine_refused", "drop_refused", "drop_took_more", "undo_impossible", "not_exportable",
      "export_differs", "disk_full", "artifacts_vanish", "undo_conflict", "undo_refused", "undo_unequal",
-     "bundle_foreign", "bundle_uncommitted", "bundle_gone"}
+     "bundle_foreign", "bundle_uncommitted", "bundle_gone",
+     "encryption_failed", "decryption_failed", "decryption_missing"}
 )
 
 #: What only a module that failed returns; a role's ``failed_when`` takes the word ``failed`` away, but not these.

@@ -222,9 +222,10 @@ def _unequal(decrypt: tuple[str, ...]) -> RollbackError:
 
 
 def _failed(code: str, variable: str, command: tuple[str, ...], what: str) -> RollbackError:
-    # Not its arguments, which may be keys.
+    # Not its arguments, which may be keys, though it be one string with all of them.
     return RollbackError(
         code,
-        f"The command {command[0]} of {variable} {what}.",
-        f"Correct {variable}: it is to read standard input and to write standard output; nothing was done.",
+        f"The command {command[0].partition(' ')[0]} of {variable} {what}.",
+        f"Correct {variable}: the list of a program and its arguments, which reads standard input and writes standard"
+        " output; nothing was done.",
     )

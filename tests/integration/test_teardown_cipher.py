@@ -72,6 +72,8 @@ WRONG = {
     "no such program": (Cipher(("/nowhere/age",)), "encryption_failed",
                         "/nowhere/age of teardown_bundle_encrypt cannot be run: No such file or directory."),
     "no program": (Cipher(("/etc/passwd", "s3cret")), "encryption_failed", "cannot be run: Permission denied."),
+    "a string": (Cipher(("openssl enc -pass pass:s3cret",)), "encryption_failed",
+                 "The command openssl of teardown_bundle_encrypt cannot be run: No such file or directory."),
     "it fails": (Cipher(("sh", "-c", "echo no such recipient. >&2; exit 3")), "encryption_failed",
                  "The command sh of teardown_bundle_encrypt ended with 3: no such recipient."),
     "it writes nothing": (Cipher(("true",)), "encryption_failed", "wrote nothing."),
@@ -132,7 +134,8 @@ def test_a_disk_that_fills_is_told(tmp_path: Path) -> None:
     assert refused.value.code == "artifacts_unwritable"
 
 
-def test_killed_it_leaves_nothing_that_can_be_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_it_leaves_nothing_that_can_be_read(tmp_path: Path, number: signal.Signals) -> None:
     """Not even by those who may read everything: it has no name, and ends with who has it open."""
     place, begun = tmp_path / "bundle", tmp_path / "begun"
     place.mkdir()
@@ -149,7 +152,10 @@ def test_killed_it_leaves_nothing_that_can_be_read(tmp_path: Path) -> None:
         [sys.executable, "-c", script, place], env={**os.environ, "PYTHONPATH": str(ROOT / "collections")}
     )
     until(begun.exists, "it encrypts")
-    process.send_signal(signal.SIGKILL)
+    command = int(begun.read_text(encoding="utf-8"))
+    process.send_signal(number)
     process.wait()
-    os.kill(int(begun.read_text(encoding="utf-8")), signal.SIGKILL)
+    if number == signal.SIGKILL:
+        os.kill(command, signal.SIGKILL)  # nobody was left to do it
+    until(lambda: not Path(f"/proc/{command}").exists() or _is_dead(command), "the command has ended")
     assert {path.name: path.read_bytes() for path in place.iterdir()} == {ENCRYPTED: b""}
