@@ -11,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -108,10 +109,11 @@ def test_an_undo_needs_the_right_key(bundle: Bundle, tmp_path: Path) -> None:
 
 def test_it_ends_with_its_children_when_its_time_is_over(tmp_path: Path) -> None:
     waits = tmp_path / "waits"
-    cipher = Cipher(("sh", "-c", f"sleep 600 & echo $! > {waits}; wait"))
+    cipher, begun = Cipher(("sh", "-c", f"sleep 90 & echo $! > {waits}; wait")), time.monotonic()
     with pytest.raises(RollbackError, match="sh was still at work after 1 seconds and was ended") as refused:
         seal(cipher, tmp_path, 1)
     assert refused.value.code == "program_timeout"
+    assert time.monotonic() - begun < 45
     number = int(waits.read_text(encoding="utf-8"))
     until(lambda: not Path(f"/proc/{number}").exists() or _is_dead(number), "what it started has ended")
 
