@@ -54,7 +54,7 @@ options:
     type: bool
     default: false
   override_provenance:
-    description: Names, as in RV(plan), of objects that may go though they were there before the migration.
+    description: Names, as the plan has them, of objects that may go though they were there before the migration.
     type: list
     elements: str
     default: []

@@ -199,7 +199,8 @@ class _Run:
         self._begin("verify_undo", "looking whether all is back")
         after = look(connections, verifying)
         again = make_plan(connection, copy, request).plan
-        self._back(plan, again, news(before, after) + news(after, before))
+        # What it found before and does not find now is another state, too.
+        self._back(plan, again, news(before, after) + news(before=after, after=before))
 
     def _compared(self, copy: ServerInfo) -> Verifying:
         provenance = self._asked.plan.provenance

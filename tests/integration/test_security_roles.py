@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -96,12 +97,20 @@ def look_at_sequences(database: TestDatabase, _directory: Path) -> str:
     return str(run["msg"]) if run.failed else ""
 
 
-def tear_down_and_undo(database: TestDatabase, directory: Path) -> str:
-    options = {**database.login(CHANGER), "manifest": COACHING, "allow_unknown_provenance": True}
+def quarantine_and_undo(database: TestDatabase, directory: Path) -> str:
+    return tear_down_and_undo(database, directory, mode="quarantine")
+
+
+def drop_and_undo(database: TestDatabase, directory: Path) -> str:
+    return tear_down_and_undo(database, directory, mode="drop", require_backup=False)
+
+
+def tear_down_and_undo(database: TestDatabase, directory: Path, **how: Any) -> str:
+    options = {**database.login(CHANGER), "manifest": COACHING, "allow_unknown_provenance": True, **how}
     planned = run_module("teardown_plan", options)
     if planned.failed or planned["plan"]["blockers"]:
         return str(planned.get("msg") or planned["plan"]["blockers"])
-    where = {"host": "db1", "artifacts_dir": str(directory)}
+    where = {"host": "db1", "artifacts_dir": str(directory / how["mode"])}
     confirmed = {"confirm": planned["token"], "batch": {"db1": planned["token"]}, "run_id": "r"}
     for name, given in (("teardown", {**options, **confirmed}), ("teardown_undo", database.login(CHANGER))):
         run = run_module(name, {**given, **where})
@@ -122,7 +131,7 @@ def write_canary(database: TestDatabase, _directory: Path) -> str:
 Task = Callable[[TestDatabase, Path], str]
 TASKS: dict[str, list[Task]] = {
     READER: [keep_baseline, verify, dump],
-    CHANGER: [look_at_sequences, tear_down_and_undo],
+    CHANGER: [look_at_sequences, quarantine_and_undo, drop_and_undo],
     BACKUP: [write_canary],
 }
 
@@ -140,7 +149,7 @@ NEEDED = [
     (READER, "GRANT CONNECT ON DATABASE app TO pgops_reader", verify),
     (READER, "GRANT pg_read_all_data TO pgops_reader", verify),
     (CHANGER, "GRANT operator TO pgops_operator", look_at_sequences),
-    (CHANGER, "GRANT CREATE ON DATABASE app TO pgops_operator", tear_down_and_undo),
+    (CHANGER, "GRANT CREATE ON DATABASE app TO pgops_operator", quarantine_and_undo),
     (BACKUP, "GRANT CONNECT ON DATABASE app TO pgops_backup", write_canary),
     (BACKUP, "CREATE SCHEMA pgops_backup AUTHORIZATION pgops_backup", write_canary),
 ]
@@ -212,6 +221,7 @@ def test_every_playbook_as_its_role(application: TestDatabase, tmp_path: Path) -
         run(READER, playbook="playbooks/baseline.yml")
         run(READER)
         run(READER, playbook="playbooks/manifest.yml")
+        run(CHANGER, "--tags", "rehearse")
         run(CHANGER, "--tags", "plan")
         plan = json.loads((tmp_path / "artifacts/db1/latest/plan.json").read_text(encoding="utf-8"))
         run(CHANGER, "--tags", "teardown", "-e", f"rollback_confirm={plan['token']}")

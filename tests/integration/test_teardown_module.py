@@ -17,9 +17,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import batch_token
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import CONTENT, PARTIAL, read_bundle
 from tests.support.database import TestDatabase
-from tests.support.modules import ModuleRun, run_module
+from tests.support.modules import run_module
 from tests.support.small_disk import make_read_only, small_disk
-from tests.support.teardown import COACHING, load_application
+from tests.support.teardown import load_application
+from tests.support.teardown_run import options, tear_down, token_of, undo, undo_options
 from tests.support.waiting import until
 
 OTHER = "rb-000000000000"
@@ -29,32 +30,6 @@ OTHER = "rb-000000000000"
 def application(database: TestDatabase) -> TestDatabase:
     load_application(database)
     return database
-
-
-def options(database: TestDatabase, **more: Any) -> dict[str, Any]:
-    return {**database.login(), "manifest": COACHING, "allow_unknown_provenance": True, **more}
-
-
-def token_of(database: TestDatabase) -> str:
-    token: str = run_module("teardown_plan", options(database))["token"]
-    return token
-
-
-def tear_down(
-    database: TestDatabase, artifacts: Path, token: str, run_id: str = "run-1", check: bool = False, **more: Any
-) -> ModuleRun:
-    return run_module("teardown", options(database, **{
-        "confirm": token, "batch": {"db1": token}, "host": "db1", "artifacts_dir": str(artifacts), "run_id": run_id,
-        **more,
-    }), check=check)  # fmt: skip
-
-
-def undo(database: TestDatabase, artifacts: Path, **more: Any) -> ModuleRun:
-    return run_module("teardown_undo", undo_options(database, artifacts, **more))
-
-
-def undo_options(database: TestDatabase, artifacts: Path, **more: Any) -> dict[str, Any]:
-    return {**database.login(), "host": "db1", "artifacts_dir": str(artifacts), **more}
 
 
 def state(database: TestDatabase) -> tuple[Any, ...]:
