@@ -502,7 +502,11 @@ def test_encrypted_there_and_back(application: TestDatabase, tmp_path: Path) -> 
 
 
 def test_what_cannot_be_encrypted_is_not_dropped(application: TestDatabase, tmp_path: Path) -> None:
-    """It passes the trial with a few bytes, and the archive is too much for it."""
+    """Told before anybody waits; or it passes the trial with a few bytes, and the archive is too much for it."""
+    reached: list[Any] = []
+    with pytest.raises(RollbackError, match="false of teardown_bundle_encrypt ended with 1"):
+        teardown(application, tmp_path, cipher=Cipher(("false",)), meanwhile=reached.append)
+    assert reached == []
     few = ("sh", "-c", "head -c 5000 | gzip; if [ $(head -c 1 | wc -c) = 1 ]; then echo too much >&2; exit 4; fi")
     error = refusal(application, tmp_path, cipher=Cipher(few))
     assert (error.code, "sh of teardown_bundle_encrypt ended with 4: too much" in error.message) == (
