@@ -118,6 +118,7 @@ class _Run:
             "how long locks are waited for, since nobody else works in the copy",
             "the application, its endpoints, rollback_before and rollback_after",
             f"what was changed since {self._taken}",
+            *(["the bundle's encryption, and the room for it in rollback_artifacts_dir"] if asked.plan.drop else []),
         ]
 
     def run(self) -> dict[str, Any]:
