@@ -137,8 +137,9 @@ class Archive:
             answer = own_user().run(command, Path("/"), self.timeout)
         if answer.returncode:
             raise self._damaged(answer.stderr)
-        lines = answer.stdout.splitlines(keepends=True)
-        return "".join(_without_frame(lines))
+        lines = [*_without_frame(answer.stdout.splitlines(keepends=True))]
+        # Comments alone are an empty query to the server, which is an error.
+        return "".join(lines) if any(line.strip() and not line.startswith("--") for line in lines) else ""
 
     def rows(self, ids: list[int]) -> Iterator[Rows]:
         """Of each of these entries. What is left unread of one is skipped.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -21,7 +22,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle imp
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import ENCRYPTED, Cipher, Encryption
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE
 from tests.support.ciphers import openssl
-from tests.support.database import ROOT
+from tests.support.database import ROOT, TestDatabase
+from tests.support.playbook import inventory, report, rollback, rollback_variables
 from tests.support.waiting import until
 
 GZIP = Cipher(("gzip", "-c"), ("gzip", "-dc"))
@@ -161,3 +163,30 @@ def test_killed_it_leaves_nothing_that_can_be_read(tmp_path: Path, number: signa
         os.kill(command, signal.SIGKILL)  # nobody was left to do it
     until(lambda: not Path(f"/proc/{command}").exists() or _is_dead(command), "the command has ended")
     assert {path.name: path.read_bytes() for path in place.iterdir()} == {ENCRYPTED: b""}
+
+
+@pytest.mark.full
+def test_as_a_user_types_it(database: TestDatabase, tmp_path: Path) -> None:
+    database.query("CREATE TABLE notes (body text); INSERT INTO notes VALUES ('dear diary')")
+    (tmp_path / "manifest.yml").write_text("tables: [public.notes]\n", encoding="utf-8")
+    cipher = openssl(tmp_path)
+    variables = {
+        **rollback_variables(database.login()), "rollback_manifest": "manifest.yml", "teardown_mode": "drop",
+        "teardown_allow_unknown_provenance": True, "teardown_require_backup": False,
+        "teardown_bundle_encrypt": list(cipher.encrypt),
+    }  # fmt: skip
+    inventory(tmp_path, {"db1": variables})
+    assert rollback(tmp_path, "--tags", "plan").returncode == 0
+    token = json.loads((tmp_path / "artifacts/db1/latest/plan.json").read_text(encoding="utf-8"))["token"]
+    done = rollback(tmp_path, "--tags", "teardown", "--skip-tags", "verify", "-e", f"rollback_confirm={token}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (torn_down,) = [step for step in report(tmp_path, "db1")["steps"] if step["name"] == "teardown"]
+    assert "That it can be decrypted could not be proven here" in torn_down["message"]
+    assert torn_down["details"]["keep_until"] in " ".join(done.stdout.split())
+    assert [path.name for path in Path(torn_down["details"]["bundle"]).glob("archive*")] == [ENCRYPTED]
+    playbook = ROOT / "playbooks/undo.yml"
+    assert rollback(tmp_path, playbook=playbook).returncode == 2
+    assert "teardown_bundle_decrypt is not set" in report(tmp_path, "db1")["steps"][1]["message"]
+    inventory(tmp_path, {"db1": {**variables, "teardown_bundle_decrypt": list(cipher.decrypt)}})
+    assert rollback(tmp_path, "--tags", "undo", "--skip-tags", "verify", playbook=playbook).returncode == 0
+    assert database.value("SELECT body FROM notes") == "dear diary"

@@ -136,6 +136,14 @@ def test_objects_of_every_kind(application: TestDatabase, tmp_path: Path) -> Non
     assert_same(before, state(application))
 
 
+def test_a_table_that_nothing_hangs_on(application: TestDatabase, tmp_path: Path) -> None:
+    """Neither a key nor an index: there is nothing to do after its rows are back."""
+    application.query("CREATE TABLE public.bare (body text); INSERT INTO public.bare VALUES ('dear diary')")
+    before = state(application)
+    undo(application, teardown(application, tmp_path, {"name": "bare", "tables": ["public.bare"]}).bundle)
+    assert_same(before, state(application))
+
+
 #: On survivors, and used by nothing but what goes.
 ON_SURVIVORS = """
 SET search_path = public;
