@@ -136,12 +136,24 @@ def test_objects_of_every_kind(application: TestDatabase, tmp_path: Path) -> Non
     assert_same(before, state(application))
 
 
-def test_a_table_that_nothing_hangs_on(application: TestDatabase, tmp_path: Path) -> None:
-    """Neither a key nor an index: there is nothing to do after its rows are back."""
-    application.query("CREATE TABLE public.bare (body text); INSERT INTO public.bare VALUES ('dear diary')")
-    before = state(application)
-    undo(application, teardown(application, tmp_path, {"name": "bare", "tables": ["public.bare"]}).bundle)
-    assert_same(before, state(application))
+#: Each lacks something that an undo does with others: rows, keys, sequences, tables at all.
+BARE: dict[str, tuple[str, dict[str, Any]]] = {
+    "no key": ("CREATE TABLE bare (body text); INSERT INTO bare VALUES ('dear diary')", {"tables": ["public.bare"]}),
+    "no row": ("CREATE TABLE bare (id int PRIMARY KEY)", {"tables": ["public.bare"]}),
+    "no column": ("CREATE TABLE bare (); INSERT INTO bare DEFAULT VALUES", {"tables": ["public.bare"]}),
+    "no partition": ("CREATE TABLE bare (id int) PARTITION BY LIST (id)", {"tables": ["public.bare"]}),
+    "a function": ("CREATE FUNCTION bare() RETURNS int LANGUAGE sql AS 'SELECT 1'", {"functions": ["public.bare()"]}),
+    "a sequence": ("CREATE SEQUENCE bare; SELECT nextval('bare')", {"sequences": ["public.bare"]}),
+}
+
+
+@pytest.mark.parametrize("case", BARE)
+def test_what_nothing_hangs_on(database: TestDatabase, tmp_path: Path, case: str) -> None:
+    statements, manifest = BARE[case]
+    database.query(statements)
+    before = state(database)
+    undo(database, teardown(database, tmp_path, manifest).bundle)
+    assert_same(before, state(database))
 
 
 #: On survivors, and used by nothing but what goes.
