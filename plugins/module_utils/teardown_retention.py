@@ -173,7 +173,9 @@ def _time_of(bundle: Bundle, name: str) -> datetime:
         return datetime.strptime(bundle.content[name], TIME).replace(tzinfo=UTC)
     except (KeyError, TypeError, ValueError) as error:
         raise RollbackError(
-            "bundle_damaged", f"The bundle {bundle.directory} does not say {name}.", "Look at it."
+            "bundle_damaged",
+            f"The bundle {bundle.directory} does not say {name}.",
+            "Take the copy of it from your backup of the artifacts; nothing was done.",
         ) from error
 
 

@@ -104,6 +104,7 @@ def refused(
     assert "nothing was done" in found["message"]
 
 
+@pytest.mark.full
 def test_a_manifest_that_cannot_be_read_is_said_in_the_report(directory: Path) -> None:
     assert teardown(directory, "-e", "rollback_manifest=nosuch.yml").returncode == 2
     assert steps(report(directory, "db1")) == {"preflight": "ok", "plan": "failed", "teardown": "skipped"}

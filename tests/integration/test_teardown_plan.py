@@ -283,6 +283,7 @@ BAD: list[tuple[Any, str, str]] = [
     ({}, "manifest_empty", "names no table, no function and no sequence"),
     ({"name": "coaching", "tables": [], "functions": []}, "manifest_empty", "so there is nothing to plan"),
     ({"tables": "public.sponsor_connections"}, "manifest_invalid", "tables is no list"),
+    ({"unreadable": "/x.yml: there is no such file"}, "manifest_unreadable", "/x.yml: there is no such file."),
     ({"functions": [{"name": "f"}]}, "manifest_invalid", "functions is no list"),
     ({"tables": ["public.spon sor"]}, "name_invalid", "'public.spon sor'"),
     ({"tables": [""]}, "name_invalid", "''"),
