@@ -181,6 +181,19 @@ def test_the_live_name_always_stands_for_a_whole_database(
     assert orders(spoilt) == OLD
 
 
+def test_whoever_ends_it_finds_nothing_left(
+    own_cluster: TestCluster, spoilt: TestDatabase, dump: tuple[str, Path]
+) -> None:
+    """Ended, not killed: it removes what it has made, and the program that it has started."""
+    name, path = dump
+    process = started(spoilt, path, plan(spoilt, path, database=name)["token"], "ended", database=name)
+    until(lambda: bool(programs(path)), "pg_restore runs")
+    process.terminate()
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in output + errors) == (143, False)
+    assert (programs(path), beside(spoilt), orders(spoilt)) == ([], [], OLD)
+
+
 def test_fifty_clients_are_without_it_for_less_than_two_seconds(
     spoilt: TestDatabase, dump: tuple[str, Path], record_property: Any
 ) -> None:
