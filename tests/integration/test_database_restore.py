@@ -173,6 +173,10 @@ def test_nothing_is_touched_without_the_token(spoilt: tuple[TestDatabase, Path])
     # That token is spent, and it never was the undo's.
     for action in ("restore", "undo", "purge"):
         assert refusal(database, dump, token=token, action=action, run_id="run-2") == "confirmation_stale"
+    # Nor does one restore the same backup a second time, though nothing is lost by it.
+    again = plan(database, dump)["token"]
+    act(database, dump, again, run_id="run-3")
+    assert refusal(database, dump, token=again, run_id="run-4") == "confirmation_stale"
 
 
 def test_the_plan_says_what_is_lost(application: TestDatabase, tmp_path: Path) -> None:
