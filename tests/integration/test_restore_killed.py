@@ -104,9 +104,9 @@ def usual(own_cluster: TestCluster, dump: tuple[str, Path]) -> tuple[float, floa
 
 
 def started(
-    database: TestDatabase, path: Path, token: str, run_id: str, /, **more: Any
+    live: TestDatabase, path: Path, token: str, run_id: str, **more: Any
 ) -> subprocess.Popen[str]:
-    given = options(database, path, confirm=token, batch={"db1": token}, run_id=run_id, **more)
+    given = options(live, path, confirm=token, batch={"db1": token}, run_id=run_id, **more)
     process = subprocess.Popen(
         [sys.executable, "-m", "ansible_collections.pgops.rollback.plugins.modules.database_restore"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,

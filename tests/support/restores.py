@@ -49,20 +49,20 @@ ORDERS = "SELECT count(*), count(*) FILTER (WHERE what = 'spoilt') FROM public.o
 GOOD, SPOILT = (500, 0), (501, 49)
 
 
-def options(database: TestDatabase, dump: Path, /, user: str = "postgres", **more: Any) -> dict[str, Any]:
+def options(live: TestDatabase, dump: Path, user: str = "postgres", **more: Any) -> dict[str, Any]:
     return {
-        **database.login(user), "source": "pg_dump", "path": str(dump), "host": "db1",
+        **live.login(user), "source": "pg_dump", "path": str(dump), "host": "db1",
         "artifacts_dir": str(dump.parent / "artifacts"), "disk_free": ROOM, **more,
     }  # fmt: skip
 
 
-def plan(database: TestDatabase, dump: Path, /, **more: Any) -> dict[str, Any]:
+def plan(live: TestDatabase, dump: Path, **more: Any) -> dict[str, Any]:
     """What the module database_restore_plan returns, in this process."""
-    return _call(database_restore_plan, options(database, dump, **more), False)
+    return _call(database_restore_plan, options(live, dump, **more), False)
 
 
 def act(
-    database: TestDatabase, dump: Path, /, token: str | None = None, run_id: str = "run-1", check: bool = False,
+    live: TestDatabase, dump: Path, token: str | None = None, run_id: str = "run-1", check: bool = False,
     **more: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """What the module database_restore returns, in this process.
@@ -71,8 +71,8 @@ def act(
     """
     if token is None:
         planned = {name: value for name, value in more.items() if name not in RUN_ARGUMENTS}
-        token = plan(database, dump, **planned)["token"]
-    given = options(database, dump, **{"confirm": token, "batch": {"db1": token}, "run_id": run_id, **more})
+        token = plan(live, dump, **planned)["token"]
+    given = options(live, dump, **{"confirm": token, "batch": {"db1": token}, "run_id": run_id, **more})
     return _call(database_restore, given, check)
 
 
