@@ -195,7 +195,8 @@ class Restoring:
             connections.close()
         statuses = {SOUND: PASSED, FAILED: DEGRADED, WARNED: DEGRADED}
         return [
-            Check(f"verify: {each.name}", statuses.get(each.status, SKIPPED), each.message, each.seconds) for each in results
+            Check(f"verify: {each.name}", statuses.get(each.status, SKIPPED), each.message, each.seconds)
+            for each in results
         ]
 
 
