@@ -22,7 +22,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.table_writes import read_table_writes
 from ansible_collections.pgops.rollback.plugins.modules import database_restore
-from tests.support.database import TestDatabase
+from tests.support.database import TestCluster, TestDatabase
 from tests.support.dumps import take_dump, take_dump_with_manifest
 from tests.support.restores import (
     CONTENT,
@@ -125,6 +125,27 @@ def read_database(database: TestDatabase) -> tuple[Any, ...]:
             return owner, *(sorted(each) if isinstance(each, list) else each for each in rest)
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize("name", ["it's \"Odd\" %s", "täglich_" * 7])
+def test_a_name_that_needs_quotes_or_is_long(cluster: TestCluster, tmp_path: Path, name: str) -> None:
+    """The names made of it fit, and nothing takes it for anything else."""
+    database = TestDatabase(cluster)
+    database.name = name.encode()[:63].decode("utf-8", "ignore")
+    database.create()
+    try:
+        database.query(CONTENT)
+        dump = take_dump(database, tmp_path, "custom")
+        database.query(HARM)
+        done = act(database, dump)
+        assert (orders(database), len(done["old_database"].encode()) <= 63) == (GOOD, True)
+        assert [each.name for each in beside(database)] == [done["old_database"]]
+        act(database, dump, action="undo", run_id="run-2")
+        assert orders(database) == SPOILT
+        act(database, dump, action="purge", run_id="run-3")
+        assert beside(database) == []
+    finally:
+        database.drop()
 
 
 def test_there_and_back_and_purged(spoilt: tuple[TestDatabase, Path]) -> None:
