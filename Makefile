@@ -17,7 +17,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
 export MOLECULE_GLOB := molecule/*/molecule.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-full bench demo demo-stop lock build clean
+.PHONY: help setup lint docs test test-full bench demo demo-stop lock build clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,12 +42,18 @@ $(STAMP): requirements.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
-lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog fragments
+lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog fragments, stale READMEs
 	$(BIN)/ruff check .
-	$(BIN)/mypy plugins tests benchmarks
+	$(BIN)/mypy plugins tests benchmarks tools
 	$(BIN)/yamllint --strict .
 	$(BIN)/ansible-lint
 	$(BIN)/antsibull-changelog lint
+	$(BIN)/python tools/role_readmes.py --check
+	$(BIN)/python tools/error_codes.py --check
+
+docs: setup ## the tables in the roles' READMEs and the runbook, from argument specs and error codes
+	$(BIN)/python tools/role_readmes.py
+	$(BIN)/python tools/error_codes.py
 
 test: setup ## everything quick, on one Postgres: pytest, then the Molecule scenarios
 	$(PYTEST)

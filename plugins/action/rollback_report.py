@@ -40,8 +40,9 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         self._task.args.setdefault("operator", _operator())
         planned = next((name for name in _PLANS if name in variables), None)
-        if planned:
+        if planned or "teardown_rehearsal_result" in variables:
             self._task.args.setdefault("invocation", _invocation(variables, load_extra_vars(self._loader)))
+        if planned:
             self._task.args.setdefault("batch_token", _batch_token(variables, planned))
         _validation, params = self.validate_argument_spec(argument_spec=ARGUMENTS)
         params["results"] = _resolved(params["results"], variables)

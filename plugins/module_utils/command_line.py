@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,6 +42,10 @@ class Invocation:
     def at(self, host: str) -> Invocation:
         """The same of one host."""
         return replace(self, limit=host)
+
+    def without(self, names: Collection[str]) -> Invocation:
+        """The same without these variables."""
+        return replace(self, variables={name: each for name, each in self.variables.items() if name not in names})
 
 
 def command_line(invocation: Invocation, playbook: str, *arguments: str, **variables: Any) -> str:

@@ -95,11 +95,8 @@ class DrillServer:
 
         :raises RollbackError: those of connect().
         """
-        kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
-        try:
+        with without_libpq_variables():
             return connect(self.login(database), self._session(triggers=False))
-        finally:
-            os.environ.update(kept)
 
     def program(self, name: str, *arguments: str) -> list[str]:
         """The command line of a client program that connects to it."""
@@ -174,6 +171,16 @@ class DrillServer:
                 "Please report it, with -vvv.",
             )
         return Check("isolated", PASSED, "Archiving is off, and the server listens on its own unix socket only.")
+
+
+@contextmanager
+def without_libpq_variables() -> Iterator[None]:
+    """PGHOSTADDR or PGSERVICE would lead a connection elsewhere, whatever its options say."""
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def require_room(parent: Path, needed: int) -> None:

@@ -12,19 +12,28 @@ from ansible_collections.pgops.rollback.plugins.module_utils.command_line import
 from ansible_collections.pgops.rollback.plugins.module_utils.gate import nothing_to_do
 from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain
 
+#: Variables that an undo does not look at.
+_OF_THE_PLAN = (
+    "teardown_mode", "teardown_manifest", "teardown_require_backup", "teardown_backup_max_age",
+    "teardown_allow_unknown_provenance", "teardown_override_provenance", "teardown_max_row_growth",
+    "teardown_bundle_retention", "teardown_bundle_encrypt",
+)  # fmt: skip
+
 
 def name_next_command(report: dict[str, Any], invocation: Invocation) -> None:
-    """Put the command that follows a plan, a teardown or a full restore into the details of that step."""
-    torn_down, planned, restored = _torn_down(report), _planned(report), _restored(report)
-    if restored:
+    """Put the command that follows a plan, a teardown, a rehearsal or a full restore into the details of that step."""
+    torn_down, planned, rehearsed = _torn_down(report), _planned(report), _rehearsed(report)
+    if restored := _restored(report):
         restored["next_command"] = command_line(invocation.at(report["host"]), "restore", "--tags", "undo")
     elif torn_down:
         given = {"rollback_bundle": torn_down["bundle"]} if torn_down.get("bundle") else {}
-        torn_down["next_command"] = command_line(invocation.at(report["host"]), "undo", **given)
+        torn_down["next_command"] = command_line(invocation.at(report["host"]).without(_OF_THE_PLAN), "undo", **given)
     elif planned:
         action = _action(planned)
         playbook = "rollback" if action == "teardown" else "restore"
         planned["next_command"] = command_line(invocation, playbook, "--tags", action)
+    elif rehearsed:
+        rehearsed["next_command"] = command_line(invocation, "rollback", "--tags", "plan")
 
 
 def next_command(report: dict[str, Any]) -> str:
@@ -45,6 +54,8 @@ def next_step(report: dict[str, Any]) -> str:
         read = "Read the plan. Nothing was done."
         how = f" To carry it out, run this, which asks for the token (unattended, add {_confirming(planned)}):"
         return read + (how if command else "")
+    if _rehearsed(report) is not None:
+        return _after_rehearsal(report) + (" To see the live database's own plan, run:" if command else "")
     return "Run:" if command else _by_verdict(report)
 
 
@@ -52,7 +63,10 @@ def _by_verdict(report: dict[str, Any]) -> str:
     def names(status: str) -> str:
         return ", ".join(step["name"] for step in report["steps"] if step["status"] == status)
 
-    failed_rung = any(step["status"] == "failed" and "proved" in step["details"] for step in report["steps"])
+    failed_rung = any(
+        step["status"] == "failed" and "proved" in step["details"] and step["name"] != "rehearse"
+        for step in report["steps"]
+    )
     unproven = "There is no proven backup to roll back to. " if failed_rung else ""
     or_new = ", or make a new backup" if failed_rung else ""
     changed = "Try the inserts that failed. report.md and report.json say how to put the state before back."
@@ -110,6 +124,22 @@ def _action(planned: dict[str, Any]) -> str:
     return str(planned["plan"].get("action", "teardown"))
 
 
+def _rehearsed(report: dict[str, Any]) -> dict[str, Any] | None:
+    """Of a rehearsal that got as far as its copy, and stopped at nothing else of the run."""
+    found = _details(report, "rehearse")
+    return found if found and found.get("checks") else None
+
+
+def _after_rehearsal(report: dict[str, Any]) -> str:
+    by_status = {
+        "ok": "The teardown and its undo work in the copy.",
+        "degraded": "The teardown and its undo work in the copy. Before the real one, do what is said above.",
+    }
+    status = next(step["status"] for step in report["steps"] if step["name"] == "rehearse")
+    mend = "Do what is said above of rehearse, then rehearse again."
+    return f"{by_status.get(status, mend)} Only a restored copy was touched."
+
+
 def _confirming(planned: dict[str, Any]) -> str:
     token = planned.get("batch_token") or planned["plan"].get("token")
     return f"-e rollback_confirm={token}"
@@ -137,5 +167,8 @@ def _after_teardown(report: dict[str, Any], torn_down: dict[str, Any]) -> str:
         sentences.append("The rows, personal data among them, stay in the database, in quarantine.")
         sentences += [f"What brings them back is in {bundle}."] if bundle else []
     elif bundle:
-        sentences.append(f"The rows, personal data among them, are in {bundle} alone: keep it safe, and back it up.")
+        sentences.append(
+            f"The rows, personal data among them, are in {bundle} alone: keep it safe, and back it up, until"
+            f" {torn_down.get('keep_until')}. From then on playbooks/expire_bundles.yml removes it."
+        )
     return " ".join(sentences)

@@ -7,17 +7,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple
 
+from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE, REMAINS
+from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain, size_text
 from ansible_collections.pgops.rollback.plugins.module_utils.report_restore import (
     LOST_HEADINGS,
     restore_lines,
     restore_rows,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
+
+_NAMED = 5
 
 #: What an effect is to whoever reads it at 3 a.m.
-EFFECTS = {"dropped": "is lost", "breaks": "breaks", "possible": "may break", "remains": "goes on"}
+EFFECTS = {DROPPED: "is lost", BREAKS: "breaks", POSSIBLE: "may break", REMAINS: "goes on"}
 
 
 #: Steps that carry a plan out.
@@ -55,6 +61,7 @@ def plan_tables(plan: dict[str, Any]) -> list[PlanTable]:
     found = [
         PlanTable("What stands in the way", obstacles, [_obstacle(each) for each in plan["blockers"]]),
         PlanTable("What goes", ("what", "rows", "size"), [_object(each) for each in plan["objects"]], numbers=2),
+        PlanTable("What the export takes", ("space", "time"), _export(plan), numbers=2),
         PlanTable("What goes with it", ("effect", "what", "why"), [_dependent(each) for each in plan["dependents"]]),
         PlanTable("What happens to what stays", ("effect", "what", "why"), [_dependent(e) for e in plan["survivors"]]),
         PlanTable("Where manifest and database differ", ("what",), differences),
@@ -64,16 +71,22 @@ def plan_tables(plan: dict[str, Any]) -> list[PlanTable]:
 
 
 def step_tables(step: dict[str, Any]) -> list[PlanTable]:
-    """What a plan has, and what a teardown has left behind."""
-    broken = [_broken(each) for each in step["details"].get("broken") or []]
-    after = [PlanTable("What is broken now", ("what", "why", "what to do"), broken)] if broken else []
-    return after + plan_tables(plan_of(step))
+    """What a plan has, what a teardown has left behind, and what a rehearsed one would."""
+    headings = ("what", "why", "what to do")
+    found = [
+        PlanTable(title, headings, [_broken(each) for each in step["details"].get(key) or []])
+        for key, title in (("broken", "What is broken now"), ("would_break", "What the teardown would break"))
+    ]
+    return [table for table in found if table.rows] + plan_tables(plan_of(step))
 
 
 def broken_lines(step: dict[str, Any]) -> list[str]:
     """The same of the teardown for the terminal."""
-    broken = map(_broken, step["details"].get("broken") or [])
-    return [f"broken: {what}. {why} {remedy}" for what, why, remedy in broken]
+    return [
+        f"{word}: {what}. {why} {remedy}"
+        for key, word in (("broken", "broken"), ("would_break", "would break"))
+        for what, why, remedy in map(_broken, step["details"].get(key) or [])
+    ]
 
 
 def plan_is_news(report: dict[str, Any]) -> bool:
@@ -90,10 +103,24 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         lines += restore_lines(plan)
     for what, rows, size in map(_object, plan.get("objects", [])):
         lines.append(f"goes: {what}, {rows} rows, {size}" if rows else f"goes: {what}")
-    for effect, what, why in map(_dependent, [*plan.get("dependents", []), *plan.get("survivors", [])]):
+    lines += [f"the export takes {space} and {time}" for space, time in _export(plan)]
+    every = [*plan.get("dependents", []), *plan.get("survivors", [])]
+    for effect, what, why in (_dependent(each) for each in every if each["effect"] != REMAINS):
         lines.append(f"{effect}: {what}. {why}")
+    # Nobody has to do anything about these: the reports on disk have them one by one.
+    if going_on := [_dependent(each)[1] for each in every if each["effect"] == REMAINS]:
+        lines.append(f"{EFFECTS[REMAINS]}: {listed(going_on, _NAMED)}")
     lines += [plain(each["detail"]) for each in plan.get("drift", [])]
     return lines + [f"mind: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("warnings", []))]
+
+
+def _export(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where there is one."""
+    disk = plan.get("disk") or {}
+    if not disk.get("seconds"):
+        return []
+    time = show_duration(timedelta(seconds=disk["seconds"]))
+    return [(f"at most {size_text(disk['bytes'])}", f"about {time} at most")]
 
 
 def _object(each: dict[str, Any]) -> tuple[str, str, str]:

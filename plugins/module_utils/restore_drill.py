@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import timedelta
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest im
     manifest_path,
     read_manifest,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import Request
 from ansible_collections.pgops.rollback.plugins.module_utils.drill_checks import (
     amcheck,
     beside_baseline,
@@ -44,15 +42,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.drill_checks import
     valid_indexes,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.drill_options import Drilled, DrillOptions
-from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import (
-    ISOLATED,
-    DrillServer,
-    drill_directory,
-    drill_server,
-    has_room_at,
-    remove_abandoned,
-    require_room,
-)
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import DrillServer
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import DATABASE_ERRORS
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import SUPABASE
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
@@ -60,16 +50,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.errors import Rollb
 from ansible_collections.pgops.rollback.plugins.module_utils.logical_restore import DATABASE, restore_dump
 from ansible_collections.pgops.rollback.plugins.module_utils.manifest_checks import run_checks
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
-from ansible_collections.pgops.rollback.plugins.module_utils.physical_restore import RECOVERY, make_safe
-from ansible_collections.pgops.rollback.plugins.module_utils.restore_space import restored_bytes
-
-#: Memory is bounded: the server takes about this, and each of the jobs maintenance_work_mem besides.
-_MEMORY = {"shared_buffers": "256MB", "maintenance_work_mem": "256MB", "max_parallel_maintenance_workers": 0}
-
-#: Rows that are loaded into tables made in the same transaction then need no WAL.
-_LOGICAL = {**ISOLATED, **_MEMORY, "wal_level": "minimal", "max_wal_size": "4GB", "checkpoint_timeout": "1h"}
-
-_PHYSICAL = {**ISOLATED, **_MEMORY, **RECOVERY, "max_prepared_transactions": 100}
+from ansible_collections.pgops.rollback.plugins.module_utils.restored_server import server_for
 
 #: Errors of what is not given more time than the drill has left.
 _CUT_SHORT = ("program_timeout", "start_failed")
@@ -142,24 +123,11 @@ class _Drill:
         return connection
 
     def _climb(self) -> None:
-        directory = drill_directory(self._options.directory)
-        remove_abandoned(directory.parent)
-        require_room(has_room_at(directory), restored_bytes(self._backup))
-        physical = isinstance(self._source, PhysicalSource)
-        request = Request(
-            major=self._backup.server_major if physical else self._backup.details["dump_major"],
-            settings=_PHYSICAL if physical else _LOGICAL,
-            wheels=self._options.wheels,
-            fill=self._fill if physical else None,
-        )
-        self._progress("starting a disposable server", None)
-        superuser = self._options.superuser if physical else "postgres"
-        with drill_server(
-            directory, self._options.user, request, superuser, ceil(self._left()), self._add
+        with server_for(
+            self._source, self._backup, self._options, {}, self._left, self._progress, self._add
         ) as server:
             self._found.postgres = server.recipe.version
-            self._add(server.isolated())
-            if physical:
+            if isinstance(self._source, PhysicalSource):
                 self._look_at_cluster(server)
             else:
                 self._look_at_dump(server)
@@ -197,13 +165,6 @@ class _Drill:
         self._add(amcheck(server, [DATABASE], self._options.jobs, self._left(), heapallindexed=False))
 
     # Physical ---------------------------------------------------------------------------------------------------------
-
-    def _fill(self, data_directory: Path) -> None:
-        if not isinstance(self._source, PhysicalSource):
-            raise AssertionError("only a physical backup fills a data directory")
-        self._source.materialise(self._backup, data_directory, self._progress)
-        make_safe(data_directory, self._options.user)
-        self._progress("recovering to the end of the backup", None)
 
     def _look_at_cluster(self, server: DrillServer) -> None:
         restored = time.monotonic() - self._begun

@@ -10,12 +10,24 @@ from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE
 
+#: By the kind of what is lost.
+_AGAIN = {
+    "view": "Whoever reads it gets an error. Make it again without what is gone, if it is still read.",
+    "materialized view": "Whoever reads it gets an error. Make it again without what is gone, if it is still read.",
+    "policy": "Make it again without what is gone, so that it lets the same rows through.",
+    "publication table": "Tell its subscribers, whose copy of the table gets no changes any more.",
+}
+
 _ROUTINES = ("function", "procedure", "aggregate")
 
 
 def broken_now(plan: dict[str, Any]) -> list[dict[str, str]]:
-    """``what`` is broken on survivors, ``why``, and the ``remedy``, the certain ones first."""
-    found = [each for each in plan["survivors"] if each["effect"] in (BREAKS, DROPPED, POSSIBLE)]
+    """``what`` is broken on survivors, ``why``, and the ``remedy``, the certain ones first.
+
+    What went along as a whole is broken for whoever uses it.
+    """
+    along = [each for each in plan["dependents"] if each["effect"] == DROPPED and not each["on"]]
+    found = along + [each for each in plan["survivors"] if each["effect"] in (BREAKS, DROPPED, POSSIBLE)]
     order = (BREAKS, DROPPED, POSSIBLE)
     return [
         {"what": f"{each['kind']} {each['name']}", "why": each["detail"], "remedy": _remedy(each)}
@@ -30,8 +42,4 @@ def _remedy(each: dict[str, Any]) -> str:
         if each["kind"] in _ROUTINES:
             return "Drop or replace it, or deploy the application's previous release, which does not call it."
         return "Replace it by one that does without what is gone, or drop it."
-    if each["kind"] == "policy":
-        return "Make it again without what is gone, so that it lets the same rows through."
-    if each["kind"] == "publication table":
-        return "Tell its subscribers, whose copy of the table gets no changes any more."
-    return "Make it again without what is gone, if it is still wanted."
+    return _AGAIN.get(each["kind"], "Make it again without what is gone, if it is still wanted.")

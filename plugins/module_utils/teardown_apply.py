@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle imp
     read_bundle,
     withdraw_bundle,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import (
     COMMITTED,
@@ -45,11 +47,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine
     quarantine_schema,
     taken_schemas,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_retention import TIME, keep_until
 
 #: Makes the plan again, with what the bundle begins with, or refuses.
 Confirmed = Callable[[Any], tuple[Planned, dict[str, Any]]]
 
-_NOW = """SELECT pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
+_NOW = "SELECT pg_catalog.now()"
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,9 @@ class Order:
     :ivar batch: the tokens that were shown, by host.
     :ivar planned_rows: of all tables when it was planned; None when nobody knew.
     :ivar max_row_growth: percent that there may be more of them by now.
-    :ivar timeout: seconds that one run of pg_dump or pg_restore may take.
+    :ivar timeout: seconds that one run of pg_dump or pg_restore may take, or a command of the cipher.
     :ivar artifacts_last: whether the directory is known to outlive the execution environment.
+    :ivar retention: how long the bundle is to be kept.
     """
 
     request: PlanRequest
@@ -74,6 +78,8 @@ class Order:
     max_row_growth: int
     timeout: float
     artifacts_last: bool
+    retention: timedelta
+    cipher: Cipher
 
     def require(self, planned: Planned) -> None:
         """Refuse unless this very plan was confirmed and nothing stands in its way.
@@ -127,12 +133,19 @@ def tear_down(connection: Any, server: ServerInfo, order: Order, check_mode: boo
 
     with new_bundle(connection, order.artifacts_dir, order.host, order.run_id) as partial:
         if order.request.drop:
-            bundle, done = _dropped(
-                drop(connection, server, planned, confirmed, lock_timeout_ms, partial, order.timeout), planned
+            dropped = drop(
+                connection, server, planned, confirmed, lock_timeout_ms, partial, order.timeout, order.cipher
             )
+            bundle, done = dropped.bundle, _told(dropped, planned)
         else:
             bundle, done = _quarantined(connection, planned, confirmed, lock_timeout_ms, partial, order.run_id)
-    return {**result, **done, "bundle": str(bundle.directory), "msg": done["msg"] + _noted(bundle)}
+    return {
+        **result,
+        **done,
+        "bundle": str(bundle.directory),
+        "keep_until": bundle.content["keep_until"],
+        "msg": done["msg"] + _noted(bundle),
+    }
 
 
 def _heading(cursor: Any, server: ServerInfo, order: Order, planned: Planned) -> dict[str, Any]:
@@ -140,7 +153,8 @@ def _heading(cursor: Any, server: ServerInfo, order: Order, planned: Planned) ->
     cursor.execute(_NOW)
     (now,) = cursor.fetchone()
     return {
-        "mode": planned.plan["mode"], "host": order.host, "run_id": order.run_id, "created": now,
+        "mode": planned.plan["mode"], "host": order.host, "run_id": order.run_id,
+        "created": now.astimezone(UTC).strftime(TIME), "keep_until": keep_until(now, order.retention),
         "database": server.database, "system_identifier": cluster_identifier(cursor),
         "server_version_num": server.version_num, "role": server.user, "plan": planned.plan,
     }  # fmt: skip
@@ -168,12 +182,21 @@ def _quarantined(
     }
 
 
-def _dropped(done: Dropped, planned: Planned) -> tuple[Bundle, dict[str, Any]]:
-    return done.bundle, {
+def _told(done: Dropped, planned: Planned) -> dict[str, Any]:
+    encryption = done.bundle.content["encryption"]
+    said = [f"Dropped {_count(planned.plan)}. The bundle has every row, and was seen to bring the objects back."]
+    if encryption:
+        said.append("It is encrypted.")
+        said += [] if encryption["proven"] else [
+            "That it can be decrypted could not be proven here, since teardown_bundle_decrypt is not set: try it where"
+            " the key is."
+        ]
+    return {
         "attempts": done.attempts,
         "exports": done.exports,
         "held_ms": done.held_ms,
-        "msg": f"Dropped {_count(planned.plan)}. The bundle has every row, and was seen to bring the objects back.",
+        "encryption": encryption,
+        "msg": " ".join(said),
     }
 
 

@@ -27,7 +27,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.table_content impor
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_archive import Archive, Late, Steps
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import AGAIN, Acting, in_attempts
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import NOTE_RETURNED, Bundle
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE, sequence_states
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import sequence_states
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof import catalog_now
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import refused, snapshot_of
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import resolve
@@ -36,7 +37,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.wording import list
 #: How many names a message has.
 _NAMED = 5
 
-#: Seconds that pg_restore may take to print the definitions.
 #: What pg_restore would set for a session, and we for a transaction.
 _SETTINGS = (
     "SET LOCAL check_function_bodies = off; SET LOCAL client_min_messages = warning; SET LOCAL row_security = off;"
@@ -132,20 +132,19 @@ def attach(acting: Acting, late: list[Late]) -> None:
 
 
 def restore_dropped(
-    connection: Any, server: ServerInfo, bundle: Bundle, lock_timeout_ms: int, timeout: float
+    connection: Any, server: ServerInfo, bundle: Bundle, lock_timeout_ms: int, timeout: float, cipher: Cipher
 ) -> Restored:
     """Bring everything back that a drop took, prove that it is as it was, and commit.
 
     :param connection: in autocommit mode.
     :param bundle: of a drop in this database.
-    :param timeout: seconds that one run of pg_restore may take.
+    :param timeout: seconds that one run of pg_restore may take, or of the command that decrypts.
     :raises RollbackError: ``undo_conflict``, ``undo_refused``, ``undo_unequal``, ``lock_timeout``,
-        ``archive_damaged``, ``binaries_missing``, and those of catalog_reading.told_why(). Nothing has happened then.
+        ``archive_damaged``, ``binaries_missing``, and those of Cipher.archive_of() and catalog_reading.told_why().
+        Nothing has happened then.
     """
     content, steps = bundle.content, Steps.of(bundle)
     pg_restore = find_pg_dump(max(server.major, content["pg_dump_major"])).with_name("pg_restore")
-    archive = Archive(bundle.directory / ARCHIVE, pg_restore, timeout)
-    scripts = scripts_of(archive, steps)
 
     def work(cursor: Any) -> None:
         require_free(cursor, content)
@@ -154,16 +153,22 @@ def restore_dropped(
                 make_whole(cursor, steps, scripts, archive)
             except AGAIN as error:
                 raise LockNotObtainedError from error
+        # Nobody sees these rows yet, and nobody waits.
+        _require_equal(_different_rows(cursor, content))
+        with refused(cursor, "undo_refused", "bring the objects back"):
             acting = Acting(cursor, lock_timeout_ms)
             attach(acting, steps.late)
             acting.end()
             _validate(cursor, steps)
-        _prove(cursor, content)
+        _require_equal(_differences(cursor, content, catalog_now(cursor).objects))
         made = resolve(cursor, content["plan"]["manifest"]).objects
         with suppress(OSError):  # a rerun after a kill says less then
             bundle.note(NOTE_RETURNED, {each.label: [each.catalog, each.oid] for each in made})
 
-    _none, attempts = in_attempts(connection, lock_timeout_ms, [], steps.survivors, work)
+    with cipher.archive_of(bundle, timeout) as path:
+        archive = Archive(path, pg_restore, timeout)
+        scripts = scripts_of(archive, steps)
+        _none, attempts = in_attempts(connection, lock_timeout_ms, [], steps.survivors, work)
     return Restored(attempts, _analyzed(connection, content))
 
 
@@ -218,21 +223,24 @@ def require_free(cursor: Any, content: dict[str, Any]) -> None:
         raise _conflict([f"{label} is there" for label in taken])
 
 
-def _prove(cursor: Any, content: dict[str, Any]) -> None:
-    """:raises RollbackError: ``undo_unequal``."""
-    now = catalog_now(cursor).objects
-    problems = _differences(cursor, content, now)
+def _different_rows(cursor: Any, content: dict[str, Any]) -> list[str]:
+    """And sequences."""
     algorithm = content["contents"]["algorithm"]
     wanted = {(schema, table): (rows, total) for schema, table, rows, total in content["contents"]["tables"]}
     tables = [each for each in list_tables(cursor) if each.key in wanted]
     measured = {each.key: (each.rows, each.hash) for each in measure([cursor.connection], tables, algorithm, untold)}
-    problems += [f"the rows of {quote_name(*key)} are others" for key in wanted if measured.get(key) != wanted[key]]
+    problems = [f"the rows of {quote_name(*key)} are others" for key in wanted if measured.get(key) != wanted[key]]
     states = [tuple(each) for each in content["contents"]["sequences"]]
     live = sequence_states(cursor, [each[:2] for each in states])
     problems += [
         f"the sequence {quote_name(*then[:2])} is at {now_[2]}; it was at {then[2]}"
         for then, now_ in zip(states, live, strict=True) if then != now_
     ]  # fmt: skip
+    return problems
+
+
+def _require_equal(problems: list[str]) -> None:
+    """:raises RollbackError: ``undo_unequal``."""
     if problems:
         raise RollbackError(
             "undo_unequal",

@@ -21,6 +21,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle imp
     bundles_of,
     read_bundle,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import (
     COMMITTED,
     GONE,
@@ -46,7 +47,7 @@ class UndoRequest:
     :ivar host: the database's name in the inventory.
     :ivar bundle: its directory; None for the newest committed one of the host.
     :ivar lock_timeout: of one attempt, as parse_lock_timeout() takes it.
-    :ivar timeout: seconds that one run of pg_restore may take.
+    :ivar timeout: seconds that one run of pg_restore may take, or the command that decrypts.
     """
 
     artifacts_dir: str
@@ -54,13 +55,14 @@ class UndoRequest:
     bundle: str | None
     lock_timeout: str
     timeout: float
+    cipher: Cipher
 
 
 def undo(connection: Any, server: ServerInfo, request: UndoRequest, check_mode: bool) -> dict[str, Any]:
     """:returns: what the module ``teardown_undo`` returns.
-    :raises RollbackError: of read_bundle(), require_returnable(), return_from_quarantine(), restore_dropped(),
-        in_attempts(), and ``bundle_none``, ``bundle_foreign``, ``bundle_uncommitted``, ``bundle_gone``. Nothing has
-        happened then.
+    :raises RollbackError: of read_bundle(), Cipher.require_key(), require_returnable(), return_from_quarantine(),
+        restore_dropped(), in_attempts(), and ``bundle_none``, ``bundle_foreign``, ``bundle_uncommitted``,
+        ``bundle_gone``. Nothing has happened then.
     """
     lock_timeout_ms = parse_lock_timeout(request.lock_timeout, server)
     with reading(connection) as cursor:
@@ -75,12 +77,13 @@ def undo(connection: Any, server: ServerInfo, request: UndoRequest, check_mode: 
         result = {"bundle": str(bundle.directory), "objects": number, "notes": []}
         if teardown_outcome(cursor, bundle) != COMMITTED:
             return {**result, "changed": False, "status": "ok", "msg": "Nothing to do: it was undone already."}
+        request.cipher.require_key(bundle)
         (require_free if dropped else require_returnable)(cursor, bundle.content)
     result |= {"changed": True, "status": "changed"}
     if check_mode:
         return {**result, "msg": f"Would bring {number} objects back. Check mode does nothing."}
     if dropped:
-        restored = restore_dropped(connection, server, bundle, lock_timeout_ms, request.timeout)
+        restored = restore_dropped(connection, server, bundle, lock_timeout_ms, request.timeout, request.cipher)
         attempts, notes = restored.attempts, restored.notes
     else:
         attempts, notes = _returned(connection, bundle, lock_timeout_ms)

@@ -145,12 +145,12 @@ class Context:
 
     @cached_property
     def baseline(self) -> Baseline | None:
-        """Of the options.
+        """Of the options: its file, or what was read from one.
 
         :raises RollbackError: of read_baseline().
         """
-        path = self.options.get("baseline")
-        return read_baseline(Path(path)) if path else None
+        given = self.options.get("baseline")
+        return given if given is None or isinstance(given, Baseline) else read_baseline(Path(given))
 
     @property
     def comparison(self) -> Comparison:

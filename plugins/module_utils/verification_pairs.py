@@ -23,6 +23,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification_integr
     orphans_in_words,
 )
 
+#: Of the option ``pairs``.
+PAIR_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "left": {"type": "str", "required": True},
+    "right": {"type": "str", "required": True},
+    "both": {"type": "bool", "default": False},
+}
+
 _COLUMN = """
 SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                WHERE n.nspname = %(schema)s AND c.relname = %(table)s),

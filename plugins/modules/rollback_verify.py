@@ -265,6 +265,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.verification_activi
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_checks import as_step, run_checks
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_endpoints import ENDPOINT_ARGUMENTS
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_gone import KINDS
+from ansible_collections.pgops.rollback.plugins.module_utils.verification_pairs import PAIR_ARGUMENTS
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "stage": {"type": "str", "choices": list(STAGES), "default": STAGES[0]},
@@ -284,16 +285,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "options": {"kind": {"type": "str", "required": True}, "name": {"type": "str", "required": True}},
     },
     "checks": {"type": "list", "elements": "dict", "default": []},
-    "pairs": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "left": {"type": "str", "required": True},
-            "right": {"type": "str", "required": True},
-            "both": {"type": "bool", "default": False},
-        },
-    },
+    "pairs": {"type": "list", "elements": "dict", "default": [], "options": PAIR_ARGUMENTS},
     "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT_ARGUMENTS},
     "activity_before": {"type": "dict"},
     "activity_since": {"type": "dict"},

@@ -64,9 +64,29 @@ options:
       - That O(artifacts_dir) outlives the execution environment this runs in. Without it nothing is dropped in one.
     type: bool
     default: false
+  bundle_retention:
+    description:
+      - How long the bundle is to be kept, with C(s), C(m), C(h), C(d) or C(w). It records until when, and
+        M(pgops.rollback.teardown_expire) removes it afterwards.
+    type: str
+    default: 30d
+  bundle_encrypt:
+    description:
+      - A program and its arguments that read standard input and write standard output, and encrypt. With it the rows of
+        a V(drop) are written to the disk encrypted only. No shell runs it, and its arguments are no place for secrets.
+    type: list
+    elements: str
+    default: []
+  bundle_decrypt:
+    description:
+      - The way back. With it, it is proven before the commit that what was encrypted can be decrypted.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: pgops.rollback.teardown_plan
   - module: pgops.rollback.teardown_undo
+  - module: pgops.rollback.teardown_expire
 """
 
 EXAMPLES = r"""
@@ -81,6 +101,20 @@ EXAMPLES = r"""
     host: db1
     artifacts_dir: /var/lib/rollback
     run_id: 20261125T120000Z-1a2b
+
+- name: The same, with the rows on the disk encrypted only
+  pgops.rollback.teardown:
+    login_db: app
+    manifest: "{{ teardown_manifest }}"
+    mode: drop
+    confirm: rb-1f2e3d4c5b6a
+    batch:
+      db1: rb-1f2e3d4c5b6a
+    host: db1
+    artifacts_dir: /var/lib/rollback
+    run_id: 20261125T120000Z-1a2b
+    bundle_encrypt: [age, -R, /etc/rollback/recipients]
+    bundle_decrypt: [age, -d, -i, /etc/rollback/key]
 """
 
 RETURN = r"""
@@ -101,6 +135,17 @@ bundle:
   description: Directory with all that an undo needs.
   returned: when something was done
   type: str
+keep_until:
+  description: Until when it is to be kept, in UTC.
+  returned: when something was done
+  type: str
+  sample: "2026-12-25T12:00:00Z"
+encryption:
+  description:
+    - The RV(encryption.sha256) of the rows' archive before it was encrypted, and whether it was RV(encryption.proven)
+      that it can be decrypted. Null when it is not encrypted.
+  returned: when something was dropped
+  type: dict
 schema:
   description: The quarantine.
   returned: when something was moved there
@@ -129,7 +174,8 @@ code:
       V(artifacts_unwritable), V(artifacts_vanish), V(artifacts_dir_relative), V(unsafe_name), V(bundle_damaged),
       V(disk_full), V(not_exportable), V(privilege_missing), V(row_security), V(dump_failed), V(program_timeout),
       V(archive_damaged), V(export_differs), V(drop_refused), V(drop_took_more), V(undo_impossible),
-      V(binaries_missing), V(pooler), those of M(pgops.rollback.teardown_plan).
+      V(binaries_missing), V(pooler), V(encryption_failed), V(decryption_failed), those of
+      M(pgops.rollback.teardown_plan).
   returned: failure
   type: str
 """
@@ -143,6 +189,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connections import 
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -156,6 +203,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "max_row_growth": {"type": "int", "default": 10},
     "timeout": {"type": "str", "default": "1h"},
     "artifacts_persistent": {"type": "bool", "default": False},
+    "bundle_retention": {"type": "str", "default": "30d"},
+    "bundle_encrypt": {"type": "list", "elements": "str", "default": []},
+    "bundle_decrypt": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -165,6 +215,8 @@ def teardown(connections: Connections, server: ServerInfo, module: AnsibleModule
         plan_request(options),
         timeout=parse_duration(options["timeout"], "teardown_timeout").total_seconds(),
         artifacts_last=options["artifacts_persistent"],
+        retention=parse_duration(options["bundle_retention"], "teardown_bundle_retention"),
+        cipher=Cipher(tuple(options["bundle_encrypt"]), tuple(options["bundle_decrypt"])),
         batch={str(host): str(token) for host, token in options["batch"].items()},
         **{name: options[name] for name in (
             "host", "confirm", "artifacts_dir", "run_id", "planned_rows", "max_row_growth",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import cluster_identifier, server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
+    BUNDLE,
+    CONTENT,
     Bundle,
     read_bundle,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import ENCRYPTED, Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE, require_room
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import (
@@ -40,12 +43,15 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
     reading,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import Restored, restore_dropped
-from tests.support.database import OPERATOR, ROOT, TestDatabase
+from tests.support.ciphers import openssl
+from tests.support.database import OPERATOR, TestDatabase
 from tests.support.quarantine import MANIFEST, UNKNOWN, assert_same, load_shapes, state
-from tests.support.teardown import COACHING, load_application, rolled_back
+from tests.support.sessions import SURVIVING, at_work
+from tests.support.small_disk import small_disk
+from tests.support.teardown import COACHING, as_released, load_application, rolled_back
 from tests.support.waiting import until
 
-MIGRATION = (ROOT / "demo" / "coaching_migration.sql").read_text(encoding="utf-8")
+PLAIN = Cipher()
 
 
 @pytest.fixture
@@ -54,23 +60,14 @@ def application(database: TestDatabase) -> TestDatabase:
     return database
 
 
-def as_released(database: TestDatabase) -> None:
-    """The tables as the migration makes them where they are not there yet: with serial keys, and some rows."""
-    database.query(f"DROP TABLE {', '.join(COACHING['tables'])} CASCADE")
-    database.query(MIGRATION)
-    database.query(
-        "INSERT INTO public.sponsor_connections (practitioner_user_id, sponsor_user_id)"
-        " SELECT p.id, s.id FROM auth.users p JOIN auth.users s ON s.id < p.id ORDER BY p.id, s.id LIMIT 50;"
-        "DELETE FROM public.sponsor_connections WHERE id > 47"
-    )
-
-
 def teardown(
     database: TestDatabase,
     directory: Path,
     manifest: dict[str, Any] | None = None,
     meanwhile: Callable[[Any], None] | None = None,
     user: str = OPERATOR,
+    cipher: Cipher = PLAIN,
+    lock_timeout_ms: int = 500,
 ) -> Dropped:
     """:param meanwhile: is called with the cursor when the plan was made again, before the export."""
     connection = database.connect(user)
@@ -91,16 +88,16 @@ def teardown(
 
     try:
         with new_bundle(connection, str(directory), "db1", "run") as partial:
-            return drop(connection, server, planned, again, 500, partial, 120)
+            return drop(connection, server, planned, again, lock_timeout_ms, partial, 120, cipher)
     finally:
         connection.close()
 
 
-def undo(database: TestDatabase, bundle: Bundle, user: str = OPERATOR) -> Restored:
+def undo(database: TestDatabase, bundle: Bundle, user: str = OPERATOR, cipher: Cipher = PLAIN) -> Restored:
     """From what is on disk."""
     connection = database.connect(user)
     try:
-        return restore_dropped(connection, server_info(connection), read_bundle(bundle.directory), 500, 120)
+        return restore_dropped(connection, server_info(connection), read_bundle(bundle.directory), 500, 120, cipher)
     finally:
         connection.close()
 
@@ -262,6 +259,33 @@ def test_no_number_is_taken_from_a_sequence_that_goes(application: TestDatabase,
         taken.result()
 
 
+def test_writers_of_what_refers_to_it_do_not_keep_it_from_being_dropped(
+    application: TestDatabase, tmp_path: Path, three_attempts: None
+) -> None:
+    """They hold the lock on their table and wait for the check of its foreign key, from the first lock on."""
+    with at_work(application, [each for each in SURVIVING if each.name == "writes feedback"] * 3):
+        assert teardown(application, tmp_path).attempts <= 3
+
+
+def test_who_waits_already_is_no_victim_of_a_deadlock(application: TestDatabase, tmp_path: Path) -> None:
+    """An account is being deleted: it has locked what the drop has to lock, and waits for the rows that go."""
+    deleting: list[Any] = []
+
+    def delete(cursor: Any) -> None:
+        if not deleting:
+            deletion = "DELETE FROM auth.users WHERE email = 'user1@example.com'"
+            deleting.append(beside.submit(application.query, deletion))
+            behind = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+            us = (cursor.connection.info.backend_pid,)
+            until(lambda: bool(application.value(behind, us)), "the deletion waits")
+
+    with ThreadPoolExecutor(1) as beside:
+        done = teardown(application, tmp_path, meanwhile=delete, lock_timeout_ms=950)
+        deleting[0].result()
+    assert (done.attempts, done.exports) == (2, 2)
+    assert application.value("SELECT count(*) FROM auth.users WHERE email = 'user1@example.com'") == 0
+
+
 def test_what_is_made_between_plan_and_drop_is_not_lost(application: TestDatabase, tmp_path: Path) -> None:
     def commit(maker: Any) -> None:
         somebody_waits(application)
@@ -329,10 +353,22 @@ def test_a_full_disk_is_told_before_anything(application: TestDatabase, tmp_path
     planned = make_plan(
         connection, server_info(connection), PlanRequest(COACHING, "drop", UNKNOWN, require_backup=False)
     )
-    require_room(tmp_path, planned)
+    require_room(tmp_path, planned, 1)
     with pytest.raises(RollbackError, match="has room for") as refused:
-        require_room(tmp_path, replace(planned, plan={**planned.plan, "disk": {"bytes": 1 << 62}}))
+        require_room(tmp_path, replace(planned, plan={**planned.plan, "disk": {"bytes": 1 << 62}}), 1)
     assert refused.value.code == "disk_full"
+
+
+def test_a_disk_that_fills_during_the_export_is_told(application: TestDatabase, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:
+
+        def fill(_cursor: Any) -> None:
+            with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+
+        error = refusal(application, disk / "artifacts", meanwhile=fill)
+        assert (error.code, "No space left on device" in error.message) == ("dump_failed", True), error.message
 
 
 #: What is done after the drop, and how the undo refuses then.
@@ -415,7 +451,7 @@ def test_what_came_back_otherwise_is_rolled_back(application: TestDatabase, tmp_
     connection = application.connect()
     words = r"the rows of public\.sponsor_chat_messages are others; the sequence public\."
     with pytest.raises(RollbackError, match=words) as refused:
-        restore_dropped(connection, server_info(connection), Bundle(bundle.directory, content), 500, 120)
+        restore_dropped(connection, server_info(connection), Bundle(bundle.directory, content), 500, 120, PLAIN)
     assert refused.value.code == "undo_unequal"
     assert_same(before, state(application))
 
@@ -433,11 +469,45 @@ def test_a_truncated_archive_is_refused(application: TestDatabase, tmp_path: Pat
         assert refused.value.code == "bundle_damaged"
         # And by what reads it, had nobody taken its sum.
         with pytest.raises(RollbackError) as refused:
-            restore_dropped(connection, server_info(connection), bundle, 500, 120)
+            restore_dropped(connection, server_info(connection), bundle, 500, 120, PLAIN)
         assert refused.value.code == "archive_damaged"
     assert_same(before, state(application))
     archive.write_bytes(whole)
     undo(application, bundle)
+
+
+def test_encrypted_there_and_back(application: TestDatabase, tmp_path: Path) -> None:
+    cipher, artifacts, listing = openssl(tmp_path), tmp_path / "artifacts", tmp_path / "listing"
+    before = state(application)
+    message = application.value("SELECT max(message_text) FROM public.sponsor_chat_messages")
+    # What is in the bundle's directory while it is encrypted.
+    look = ("sh", "-c", f'ls -A {artifacts}/db1/run/.bundle.partial >> {listing}; exec "$@"', "sh")
+    bundle = teardown(application, artifacts, cipher=Cipher((*look, *cipher.encrypt), cipher.decrypt)).bundle
+    assert set(listing.read_text(encoding="utf-8").split()) == {ENCRYPTED}
+    assert {path.name for path in bundle.directory.iterdir()} == {ENCRYPTED, CONTENT}
+    assert bundle.content["encryption"]["proven"] is True
+    assert message not in (bundle.directory / CONTENT).read_text(encoding="utf-8")
+    gone = state(application)
+    key = (tmp_path / "key").read_text(encoding="utf-8")
+    for given, written, code in ((PLAIN, key, "decryption_missing"), (cipher, "another", "decryption_failed")):
+        (tmp_path / "key").write_text(written, encoding="utf-8")
+        with pytest.raises(RollbackError) as refused:
+            undo(application, bundle, cipher=given)
+        assert refused.value.code == code
+    assert_same(gone, state(application))
+    (tmp_path / "key").write_text(key, encoding="utf-8")
+    undo(application, bundle, cipher=cipher)
+    assert_same(before, state(application))
+    assert [path.name for path in bundle.directory.parent.iterdir()] == [BUNDLE]
+
+
+def test_what_cannot_be_encrypted_is_not_dropped(application: TestDatabase, tmp_path: Path) -> None:
+    """It passes the trial with a few bytes, and the archive is too much for it."""
+    few = ("sh", "-c", "head -c 5000 | gzip; if [ $(head -c 1 | wc -c) = 1 ]; then echo too much >&2; exit 4; fi")
+    error = refusal(application, tmp_path, cipher=Cipher(few))
+    assert (error.code, "sh of teardown_bundle_encrypt ended with 4: too much" in error.message) == (
+        "encryption_failed", True,
+    ), error.message  # fmt: skip
 
 
 def test_what_became_of_it_is_told_by_the_objects(application: TestDatabase, tmp_path: Path) -> None:

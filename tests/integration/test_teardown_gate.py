@@ -102,6 +102,14 @@ def refused(directory: Path, done: subprocess.CompletedProcess[str], code: str, 
     assert "nothing was done" in found["message"]
 
 
+def test_a_manifest_that_cannot_be_read_is_said_in_the_report(directory: Path) -> None:
+    assert teardown(directory, "-e", "rollback_manifest=nosuch.yml").returncode == 2
+    assert steps(report(directory, "db1")) == {"preflight": "ok", "plan": "failed", "teardown": "skipped"}
+    planned = step(directory, "plan")
+    assert planned["details"]["code"] == "manifest_unreadable"
+    assert f"cannot be read: {directory}/nosuch.yml: there is no such file." in planned["message"]
+
+
 def test_without_a_terminal_nothing_is_confirmed(directory: Path) -> None:
     refused(directory, teardown(directory), "confirmation_invalid")
 
@@ -363,17 +371,20 @@ def test_two_databases_are_confirmed_together_without_a_terminal(cluster: TestCl
             each.drop()
 
 
-@pytest.mark.full
-def test_what_was_torn_down_comes_back(application: TestDatabase, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [pytest.param("quarantine", marks=pytest.mark.full), "drop"])
+def test_what_was_torn_down_comes_back(application: TestDatabase, tmp_path: Path, mode: str) -> None:
     """With nothing typed, between what the user does before and after it."""
     for task in ("before", "after"):
         (tmp_path / f"{task}.yml").write_text(
             f"- ansible.builtin.file: {{path: '{tmp_path}/{task}', state: touch, mode: '0600'}}\n", encoding="utf-8"
         )
-    inventory(tmp_path, {"db1": {**rollback_variables(application.login()), **VARIABLES}})
+    how = {**VARIABLES, "teardown_mode": mode, "teardown_require_backup": False}
+    inventory(tmp_path, {"db1": {**rollback_variables(application.login()), **how}})
     assert rollback(tmp_path, "--tags", "plan").returncode == 0
-    teardown(tmp_path, confirm=plan_token(tmp_path, "db1"))
+    torn_down = teardown(tmp_path, "--skip-tags", "verify", confirm=plan_token(tmp_path, "db1"))
     assert tables(application) == {}
+    told = {"quarantine": "stay in the database, in quarantine", "drop": "alone: keep it safe, and back it up"}
+    assert told[mode] in " ".join(torn_down.stdout.split())
     hooks = ["-e", "rollback_before=before.yml", "-e", "rollback_after=after.yml"]
     done = rollback(tmp_path, *hooks, playbook=ROOT / "playbooks/undo.yml")
     assert steps(report(tmp_path, "db1")) == {"preflight": "ok", "undo": "changed", "verify": "ok"}, done.stdout

@@ -85,10 +85,11 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub and GitLab make them."""
+    """The anchors of a page: its own, and those that GitHub and GitLab make of its headings."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ +(.*?) *$", text, flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    made = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return made | set(re.findall(r'<a id="([^"]+)">', text))
 
 
 #: A module that connects, or takes the options for it.
@@ -169,7 +170,8 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
     (tmp_path / "other.md").write_text("# A title: with `code`\n", encoding="utf-8")
     page = tmp_path / "page.md"
     page.write_text(
-        "# Here\n[a](other.md) [b](other.md#a-title-with-code) [c](#here) [d](https://example.com/x)\n"
+        '# Here\n<a id="own"></a>[o](#own) '
+        "[a](other.md) [b](other.md#a-title-with-code) [c](#here) [d](https://example.com/x)\n"
         "`[e](not-a-link)`\n"
         "[f](gone.md) [g](other.md#gone) [h](#gone)\n```\n[i](not-a-link)\n```\n",
         encoding="utf-8",

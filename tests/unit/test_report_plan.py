@@ -36,6 +36,7 @@ def plan(name: str = "public.orders") -> dict[str, Any]:
     return {
         "token": "rb-0123456789ab",
         "overrides": {"teardown_require_backup": False},
+        "disk": {"bytes": 1 << 20, "seconds": 90},
         "objects": [
             going("table", name, 1200), going("table", "public.lines", 70, "estimated"),
             going("sequence", "public.orders_id_seq", through=name),
@@ -59,7 +60,7 @@ def report(made: dict[str, Any]) -> dict[str, Any]:
 FACTS = [
     "public.orders", "1,200", "2.0 KiB", "about 70", "is lost", "view public.totals", "breaks", "public.place()",
     "(line 7)", "cannot make it again: public.users belongs to auth.", "public.gone", "No backup. Verify one.",
-    "One breaks. Deploy.",
+    "One breaks. Deploy.", "at most 1.0 MiB", "about 1 min at most",
 ]  # fmt: skip
 
 
@@ -91,6 +92,16 @@ def test_the_terminal_keeps_its_width_and_its_height() -> None:
     assert max(map(len, lines)) <= 80
     assert sum("- breaks: " in line for line in lines) < TERMINAL_PLAN
     assert any("more in report.md" in line for line in lines)
+
+
+def test_what_goes_on_is_only_named_on_the_terminal() -> None:
+    calm = plan()
+    calm["survivors"] = [dependent("trigger", f"t{n} on public.orders", "remains", []) for n in range(7)]
+    shown = " ".join(summary(report(calm), None).split())
+    assert "- goes on: trigger t0 on public.orders, trigger t1 on public.orders," in shown
+    assert "trigger t4 on public.orders and 2 more" in shown
+    assert "Because of t0" not in shown
+    assert "Because of t6" in markdown(report(calm))
 
 
 def test_the_picture_has_what_depends_on_what() -> None:

@@ -82,7 +82,7 @@ def test_a_run_of_its_own() -> None:
         (["--tags", "sequnce"], 'did you mean "sequence"?'),
         (["--tags", "sequnce", "--limit", "db1"], 'did you mean "sequence"?'),
         (["--tags", "never"], 'has no tag "never"'),
-        (["--tags", "rehearse"], "is not built in pgops.rollback"),
+        (["--tags", "purge"], "is not built in pgops.rollback"),
         (["--skip-tags", "always"], 'has no tag "always" for --skip-tags'),
         (["-e", "rollback_hosts=nosuch"], 'The host pattern "nosuch" selects no host; nothing was done.'),
         (["-e", "rollback_hosts=databases:!db*"], "selects no host"),
@@ -108,7 +108,9 @@ def test_an_inventory_without_groups_is_named(directory: Path) -> None:
     assert "The inventory has no group: check -i, --limit and rollback_hosts." in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["rollback.yml", "playbooks/teardown.yml", "playbooks/undo.yml"])
+@pytest.mark.parametrize(
+    "name", ["rollback.yml", "playbooks/teardown.yml", "playbooks/undo.yml", "playbooks/expire_bundles.yml"]
+)
 @pytest.mark.parametrize("option", ["--syntax-check", "--list-hosts", "--list-tasks", "--list-tags"])
 def test_looking_at_the_playbook_needs_no_host(directory: Path, option: str, name: str) -> None:
     (directory / "inventory.yml").write_text("{}", encoding="utf-8")
