@@ -16,6 +16,7 @@ from ansible_collections.pgops.rollback.plugins.lookup.rollback_targets import (
     RELEASE,
     require_known_tags,
     require_run_of_its_own,
+    require_single,
 )
 from tests.support.playbook import ROOT, inventory, rollback
 
@@ -115,3 +116,13 @@ def test_an_inventory_without_groups_is_named(directory: Path) -> None:
 def test_looking_at_the_playbook_needs_no_host(directory: Path, option: str, name: str) -> None:
     (directory / "inventory.yml").write_text("{}", encoding="utf-8")
     assert rollback(directory, option, playbook=ROOT / name).returncode == 0
+
+
+@pytest.mark.parametrize("asked", [["plan"], ["plan", "restore"], ["purge"], []])
+def test_one_of_several_steps_is_accepted(asked: list[str]) -> None:
+    require_single(asked, ["restore", "purge"])
+
+
+def test_two_of_them_are_refused() -> None:
+    with pytest.raises(AnsibleLookupError, match="One run does one of restore, purge, and nothing was done"):
+        require_single(["purge", "plan", "restore"], ["restore", "purge"])
