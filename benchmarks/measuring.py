@@ -37,6 +37,7 @@ class Comparison:
 
     :ivar ours: seconds of each run; ``theirs`` likewise, run by run in turn with ours.
     :ivar inverse: the ratio says how many times faster ours is, instead of which part of their time it takes.
+    :ivar failure: what else makes the bound missed, or nothing.
     :ivar note: what a reader has to know to take the figures for what they are.
     """
 
@@ -48,6 +49,7 @@ class Comparison:
     inverse: bool = False
     note: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    failure: str = ""
 
     @property
     def ratio(self) -> float:
@@ -57,7 +59,7 @@ class Comparison:
 
     @property
     def missed(self) -> bool:
-        return self.bound is not None and not self.bound.holds(self.ratio)
+        return bool(self.failure) or (self.bound is not None and not self.bound.holds(self.ratio))
 
     def as_result(self) -> dict[str, Any]:
         return {

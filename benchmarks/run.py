@@ -24,6 +24,7 @@ from benchmarks.databases import DURABLE, ManySequences
 from benchmarks.measuring import Comparison, machine
 from benchmarks.snapshots import beside_pg_dump
 from benchmarks.subjects import beside_hand_written, beside_ping, beside_task_loop
+from benchmarks.teardowns import beside_bare_move, beside_naive_drop
 from tests.support.database import WHEELS, TestCluster, running_cluster
 
 #: Sequences, and how many pairs of runs: the small one takes half a second, and its ratio lies near its bound.
@@ -37,9 +38,20 @@ DRILLED = (100, 1_000)
 DUMP_FILES = 10_000
 TABLES = 5_000
 
+#: Chat messages that are torn down while others are at work, and that are moved while they wait; how long the reader
+#: stays that is in the way, in seconds.
+MESSAGES, MOVED = 100_000, 1_000_000
+READER_STAYS = 10.0
+TEARDOWN_RUNS = 3
+
 
 def measure(cluster: TestCluster, quick: bool) -> list[Comparison]:
     found = []
+    for mode in ("quarantine", "drop"):
+        small = (3_000, 1.0, 1)
+        compared = beside_naive_drop(cluster, mode, *(small if quick else (MESSAGES, READER_STAYS, TEARDOWN_RUNS)))
+        found += [_shown(comparison) for comparison in compared]
+    found.append(_shown(beside_bare_move(cluster, *((3_000, 1) if quick else (MOVED, PLAYBOOK_RUNS)))))
     for size, runs in {QUICK_SIZE: 2}.items() if quick else SIZES.items():
         many = ManySequences(cluster, size)
         found += [_shown(comparison) for comparison in beside_hand_written(many, runs)]
@@ -63,7 +75,7 @@ def _shown(comparison: Comparison) -> Comparison:
     print(f"\n{comparison.subject}\n  beside {comparison.beside}")
     print(f"  {ours:.2f} s beside {theirs:.2f} s (medians of {len(comparison.ours)}): {ratio}", end="")
     if comparison.bound:
-        verdict = "MISSED" if comparison.missed else "held"
+        verdict = f"MISSED {comparison.failure}".strip() if comparison.missed else "held"
         print(f"; the bound, {comparison.bound.kind} {comparison.bound.value:g}, is {verdict}")
     for name, value in comparison.details.items():
         print(f"    {name.replace('_', ' ')}: {value:.2f}")

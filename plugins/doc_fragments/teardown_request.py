@@ -14,7 +14,7 @@ options:
     description:
       - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
         functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
-        the name. Other keys are ignored, but for C(name).
+        the name. Other keys are ignored, but for C(name), and C(unreadable): why it could not be read.
       - Partitions, and the sequences of columns, need not be named. Names that do not exist are reported as drift.
     type: dict
     required: true
@@ -54,7 +54,7 @@ options:
     type: bool
     default: false
   override_provenance:
-    description: Names, as in RV(plan), of objects that may go though they were there before the migration.
+    description: Names, as the plan has them, of objects that may go though they were there before the migration.
     type: list
     elements: str
     default: []

@@ -176,6 +176,19 @@ def read_baseline(path: Path) -> Baseline:
         raise RollbackError(error.code, f"{path}: {error.message}", error.remedy) from error
 
 
+def baseline_if_there(path: str | None) -> Baseline | None:
+    """None where there is no such file, or none is named.
+
+    :raises RollbackError: those of read_baseline() but for a missing one.
+    """
+    try:
+        return None if path is None else read_baseline(Path(path))
+    except RollbackError as error:
+        if error.code != "baseline_missing":
+            raise
+        return None
+
+
 def _directory(artifacts_dir: str, host: str) -> Path:
     return host_directory(artifacts_dir, host) / "baselines"
 

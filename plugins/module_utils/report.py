@@ -30,7 +30,8 @@ REFUSALS = frozenset(
      "confirmation_invalid", "confirmation_foreign", "confirmation_stale", "teardown_blocked",
      "rows_grown", "quarantine_refused", "drop_refused", "drop_took_more", "undo_impossible", "not_exportable",
      "export_differs", "disk_full", "artifacts_vanish", "undo_conflict", "undo_refused", "undo_unequal",
-     "bundle_foreign", "bundle_uncommitted", "bundle_gone"}
+     "bundle_foreign", "bundle_uncommitted", "bundle_gone", "restore_blocked", "restore_running", "swap_refused",
+     "carry_over_incomplete", "database_changed", "maintenance_unreachable", "undo_none"}
 )
 
 #: What only a module that failed returns; a role's ``failed_when`` takes the word ``failed`` away, but not these.
@@ -92,9 +93,9 @@ def build_report(run: Run, results: dict[str, dict[str, Any] | None]) -> dict[st
 
 
 def _without_repetition(steps: list[dict[str, Any]], plan: dict[str, Any]) -> None:
-    """A teardown returns its plan again."""
+    """What carries a plan out returns it again."""
     for step in steps:
-        if step["name"] == "teardown" and plan:
+        if step["name"] != "plan" and plan:
             step["details"].pop("plan", None)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.command_line import Invocation, command_line
+from ansible_collections.pgops.rollback.plugins.module_utils.gate import nothing_to_do
 from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain
 
 #: Variables that an undo does not look at.
@@ -20,13 +21,17 @@ _OF_THE_PLAN = (
 
 
 def name_next_command(report: dict[str, Any], invocation: Invocation) -> None:
-    """Put the command that follows a plan, a teardown, or a rehearsal, into the details of that step."""
+    """Put the command that follows a plan, a teardown, a rehearsal or a full restore into the details of that step."""
     torn_down, planned, rehearsed = _torn_down(report), _planned(report), _rehearsed(report)
-    if torn_down:
+    if restored := _restored(report):
+        restored["next_command"] = command_line(invocation.at(report["host"]), "restore", "--tags", "undo")
+    elif torn_down:
         given = {"rollback_bundle": torn_down["bundle"]} if torn_down.get("bundle") else {}
         torn_down["next_command"] = command_line(invocation.at(report["host"]).without(_OF_THE_PLAN), "undo", **given)
     elif planned:
-        planned["next_command"] = command_line(invocation, "rollback", "--tags", "teardown")
+        action = _action(planned)
+        playbook = "rollback" if action == "teardown" else "restore"
+        planned["next_command"] = command_line(invocation, playbook, "--tags", action)
     elif rehearsed:
         rehearsed["next_command"] = command_line(invocation, "rollback", "--tags", "plan")
 
@@ -41,6 +46,8 @@ def next_step(report: dict[str, Any]) -> str:
     """A sentence; with a next_command() it introduces that."""
     torn_down, planned = _torn_down(report), _planned(report)
     command = next_command(report)
+    if restored := _restored(report):
+        return _after_restore(report, restored) + (" To have the old one back, run:" if command else "")
     if torn_down:
         return _after_teardown(report, torn_down) + (" To have it all back, run:" if command else "")
     if planned:
@@ -65,8 +72,13 @@ def _by_verdict(report: dict[str, Any]) -> str:
     changed = "Try the inserts that failed. report.md and report.json say how to put the state before back."
     if _details(report, "dump") is not None:
         changed = "Prove that it restores: verify_backup.yml with backup_verification_source=pg_dump and its path."
-    if _details(report, "undo") is not None:
-        changed = "What was torn down is back as it was. Deploy the application's release that uses it."
+    if (undone := _details(report, "undo")) is not None:
+        what = "The database is what it was before the restore." if "old_database" in undone else (
+            "What was torn down is back as it was."
+        )
+        changed = f"{what} Deploy the application's release that uses it."
+    if _details(report, "purge") is not None:
+        changed = "Look at the disk: what was dropped is gone for good."
     by_verdict = {
         "failed": f"{unproven}Do what is said above of {names('failed')}{or_new}, then run the same command again"
         + ("." if unproven or report["check_mode"] else "; what is already done stays done and is not repeated."),
@@ -91,15 +103,25 @@ def _torn_down(report: dict[str, Any]) -> dict[str, Any] | None:
     return None if report["check_mode"] else _details(report, "teardown", "changed")
 
 
+def _restored(report: dict[str, Any]) -> dict[str, Any] | None:
+    return None if report["check_mode"] else _details(report, "restore", "changed")
+
+
 def _planned(report: dict[str, Any]) -> dict[str, Any] | None:
     """Of a plan that could be carried out and was not."""
     found = _details(report, "plan", "ok")
-    if not found or not (found.get("plan") or {}).get("objects"):
+    if not found or not found.get("plan") or nothing_to_do(found["plan"]):
         return None
-    teardown = _details(report, "teardown")
-    refused = _details(report, "teardown", "refused")
+    step = _action(found)
+    refused = _details(report, step, "refused")
     unconfirmed = refused is not None and str(refused.get("code")).startswith("confirmation_")
-    return found if teardown is None or unconfirmed or _details(report, "teardown", "skipped") is not None else None
+    undone = _details(report, step) is None or _details(report, step, "skipped") is not None
+    return found if undone or unconfirmed else None
+
+
+def _action(planned: dict[str, Any]) -> str:
+    """Also the step that carries it out, and its tag."""
+    return str(planned["plan"].get("action", "teardown"))
 
 
 def _rehearsed(report: dict[str, Any]) -> dict[str, Any] | None:
@@ -121,6 +143,15 @@ def _after_rehearsal(report: dict[str, Any]) -> str:
 def _confirming(planned: dict[str, Any]) -> str:
     token = planned.get("batch_token") or planned["plan"].get("token")
     return f"-e rollback_confirm={token}"
+
+
+def _after_restore(report: dict[str, Any], restored: dict[str, Any]) -> str:
+    wrong = [step["name"] for step in report["steps"] if step["status"] in ("failed", "degraded", "refused")]
+    look = f"Look at {', '.join(wrong)}. " if wrong else "See that the application works. "
+    return (
+        f"{look}The old database is kept as {plain(restored.get('old_database'))}, with all that was written since the"
+        " backup; when nobody needs it any more, --tags purge drops it."
+    )
 
 
 def _after_teardown(report: dict[str, Any], torn_down: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, sql
@@ -30,8 +30,27 @@ from ansible_collections.pgops.rollback.plugins.module_utils.table_content impor
 #: With the pauses between them about 45 seconds: longer than most transactions of an application.
 ATTEMPTS = 20
 
-#: Of the lock timeout, what acting may wait; the rest is for the proofs, while which others wait for us.
+#: Of the lock timeout, what acting may wait at most, and what is worth trying at all. The rest is for the proofs, while
+#: which others wait for us.
 _SHARE_OF_WAITING = 0.8
+_LEAST_SHARE = 0.2
+
+#: Seconds, for who was let go on to be done.
+_SHORT_PAUSE = 0.1
+
+# Whoever waits for a lock of ours, and whoever waits for them.
+_BEHIND_US = """
+WITH RECURSIVE waiting (pid, blocked_by) AS MATERIALIZED (
+    SELECT l.pid, pg_blocking_pids(l.pid) FROM pg_locks l WHERE NOT l.granted
+), behind (pid) AS (
+    SELECT pid FROM waiting WHERE pg_backend_pid() = ANY (blocked_by)
+    UNION
+    SELECT w.pid FROM behind b JOIN waiting w ON b.pid = ANY (w.blocked_by)
+)
+SELECT count(*) FROM behind b JOIN pg_locks l ON l.pid = b.pid
+WHERE l.granted AND l.locktype = 'relation' AND l.relation = ANY (%s::oid[])
+  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+"""
 
 Outcome = TypeVar("Outcome")
 
@@ -65,10 +84,11 @@ def in_attempts(
             session.cursor.execute(sql.SQL("; ").join(measuring_settings(connection)))
             outcome = work(session.cursor)
             session.commit()
-        except LockNotObtainedError:
+        except LockNotObtainedError as error:
             _roll_back(session)
+            longest = _SHORT_PAUSE if isinstance(error, SomebodyWaitsError) else LONGEST_PAUSE
             if number < ATTEMPTS:
-                time.sleep(min(LONGEST_PAUSE, 0.1 * 2**number) * random.uniform(0.5, 1.5))
+                time.sleep(min(longest, 0.1 * 2**number) * random.uniform(0.5, 1.5))
         except BaseException:
             _roll_back(session)
             raise
@@ -79,16 +99,38 @@ def in_attempts(
     )
 
 
+def require_no_ring(cursor: Any, relations: Iterable[int]) -> None:
+    """Nobody who waits for us has locked what we are about to wait for.
+
+    They began to wait before us: the server would look for the deadlock in their session first, and end their
+    transaction. Whoever begins to wait from now on outlasts the lock timeout.
+
+    :param relations: OIDs of what is about to be locked.
+    :raises LockNotObtainedError: for another attempt, when they are done.
+    """
+    cursor.execute(_BEHIND_US, (sorted(relations),))
+    if cursor.fetchone()[0]:
+        raise SomebodyWaitsError
+
+
+class SomebodyWaitsError(LockNotObtainedError):
+    """They are let go on, and are done at once: the next attempt need not wait until they come again."""
+
+
 class Acting:
     """Runs statements that lock what others use, within one time limit for all of them.
 
+    :param proofs: seconds that the proofs will take, before the commit lets everybody go on.
     :ivar begun: when the first of them was sent, of time.monotonic().
     """
 
-    def __init__(self, cursor: Any, lock_timeout_ms: int) -> None:
+    def __init__(self, cursor: Any, lock_timeout_ms: int, proofs: float = 0.0) -> None:
         self.begun = time.monotonic()
         self._cursor = cursor
-        self._until = self.begun + lock_timeout_ms * _SHARE_OF_WAITING / 1000
+        timeout = lock_timeout_ms / 1000
+        self._until = self.begun + min(
+            timeout * _SHARE_OF_WAITING, max(timeout * _LEAST_SHARE, timeout - proofs)
+        )
 
     def run(self, statement: Any) -> None:
         """:raises LockNotObtainedError: when the time is over, or a lock was not to be had."""

@@ -151,6 +151,10 @@ def read_content(directory: Path) -> dict[str, Any]:
     :raises RollbackError: ``bundle_missing``, ``bundle_expired``, ``bundle_incomplete``, ``bundle_damaged``,
         ``bundle_unknown``.
     """
+    if not directory.is_dir() and directory.exists():
+        raise _missing(f"{directory} is no directory, so it is no bundle.")
+    if (directory / BUNDLE / CONTENT).exists():
+        raise _missing(f"{directory} is the directory of a run; its bundle is {directory / BUNDLE}.")
     if directory.name == PARTIAL or (directory.is_dir() and not (directory / CONTENT).exists()):
         raise RollbackError(
             "bundle_incomplete",
@@ -166,11 +170,7 @@ def read_content(directory: Path) -> dict[str, Any]:
                 f"The bundle {directory} was removed when its retention had ended ({directory.parent / NOTE_EXPIRED}).",
                 "Take the copy of it from your backup of the artifacts, or restore the database; nothing was done.",
             ) from error
-        raise RollbackError(
-            "bundle_missing",
-            f"There is no bundle {directory}.",
-            "Give rollback_bundle the directory that the teardown's report names; nothing was done.",
-        ) from error
+        raise _missing(f"There is no bundle {directory}.") from error
     except (OSError, ValueError) as error:
         raise _damaged(directory, f"{CONTENT} cannot be read") from error
     if not isinstance(content, dict) or "sum" not in content:
@@ -211,6 +211,12 @@ def unwritable(path: Path, error: OSError) -> RollbackError:
         "artifacts_unwritable",
         f"The bundle cannot be written to {path}: {error.strerror}.",
         "Set rollback_artifacts_dir to a directory that this user may write to and that has room; nothing was done.",
+    )
+
+
+def _missing(what: str) -> RollbackError:
+    return RollbackError(
+        "bundle_missing", what, "Give rollback_bundle the directory that the teardown's report names; nothing was done."
     )
 
 

@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -84,7 +84,11 @@ class Cipher:
         if not self.encrypt:
             yield directory / ARCHIVE
             return
-        with _nameless(directory) as path:
+        with ExitStack() as opened:
+            try:
+                path = opened.enter_context(_nameless(directory))
+            except OSError as error:
+                raise unwritable(directory, error) from error
             yield path
 
     def seal(self, archive: Path, directory: Path, timeout: float) -> Encryption | None:
@@ -127,20 +131,26 @@ class Cipher:
         """Its archive, to be read, from a place that is no longer there afterwards if it was encrypted.
 
         :param timeout: seconds that the command may take.
-        :raises RollbackError: ``decryption_missing``, ``decryption_failed``, ``program_timeout``,
-            ``artifacts_unwritable``.
+        :raises RollbackError: ``decryption_missing``, ``decryption_failed``, ``program_timeout``.
         """
         encryption = bundle.content["encryption"]
         if not encryption:
             yield bundle.directory / ARCHIVE
             return
         self.require_key(bundle)
-        with _nameless(bundle.directory.parent) as path:
+        encrypted = bundle.directory / ENCRYPTED
+        with ExitStack() as opened:
             try:
-                with (bundle.directory / ENCRYPTED).open("rb") as source, path.open("wb") as plain, ended_by_signals():
+                path = opened.enter_context(_nameless(bundle.directory.parent))
+                with encrypted.open("rb") as source, path.open("wb") as plain, ended_by_signals():
                     found, _size = _through(self.decrypt, source, plain, timeout, "decryption_failed", _DECRYPT)
             except OSError as error:
-                raise unwritable(bundle.directory.parent, error) from error
+                raise RollbackError(
+                    "decryption_failed",
+                    f"The bundle {bundle.directory} cannot be decrypted beside itself: {error.strerror}.",
+                    "Copy it to a directory that this user may write to and that has room, and give that as"
+                    " rollback_bundle; nothing was done.",
+                ) from error
             if found != encryption["sha256"]:
                 raise _unequal(self.decrypt)
             yield path
@@ -159,15 +169,11 @@ class Cipher:
 def _nameless(directory: Path) -> Iterator[Path]:
     """An empty file that this process and those it starts can open by this path, and nobody can find.
 
-    :raises RollbackError: ``artifacts_unwritable``.
+    :raises OSError: when it cannot be made.
     """
     # Of this process, for those that it starts. It has a name where there is no Linux.
     descriptors = Path(f"/proc/{os.getpid()}/fd")
-    try:
-        file = (tempfile.TemporaryFile if descriptors.is_dir() else tempfile.NamedTemporaryFile)(dir=directory)
-    except OSError as error:
-        raise unwritable(directory, error) from error
-    with file:
+    with (tempfile.TemporaryFile if descriptors.is_dir() else tempfile.NamedTemporaryFile)(dir=directory) as file:
         yield descriptors / str(file.fileno()) if descriptors.is_dir() else Path(file.name)
 
 

@@ -32,7 +32,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_
 from ansible_collections.pgops.rollback.plugins.module_utils.progress import untold
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import sync
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_archive import Archive, Steps, choose
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import AGAIN, Acting, in_attempts
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import (
+    AGAIN,
+    Acting,
+    in_attempts,
+    require_no_ring,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import Bundle, finish_bundle, unwritable
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher, Encryption
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import (
@@ -67,6 +72,16 @@ from ansible_collections.pgops.rollback.plugins.module_utils.wording import list
 _NAMED = 5
 
 _ROUTINES = "SELECT oid::regprocedure::text FROM pg_proc WHERE oid = ANY (%s::oid[]) ORDER BY 1"
+
+#: How many times the reading of the catalogs the proofs take: they read them twice, and make everything again.
+_PROOFS = 3.5
+
+# But for those that the role may not lock by itself: the DROP does.
+_LOCKABLE = """
+SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = ANY (%s::oid[]) AND c.relkind IN ('r', 'p') AND has_schema_privilege(n.oid, 'USAGE')
+  AND has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') ORDER BY 1, 2
+"""
 
 _MAJOR = re.compile(r"\d+")
 
@@ -164,8 +179,9 @@ class _Drop:
                 export(self._connection, self._pg_dump, path, tables, self._timeout)
                 archive = Archive(path, self._pg_dump.with_name("pg_restore"), self._timeout)
                 self._export = self._read_export(cursor, planned, contents, state, archive)
-            before = _catalog(cursor)
-        self._act(cursor, planned)
+        begun = time.monotonic()
+        before = _catalog(cursor)
+        self._act(cursor, planned, _PROOFS * (time.monotonic() - begun))
         after = _catalog(cursor)
         self._rehearse(cursor, before, contents)
         difference = compare(before, after)
@@ -219,8 +235,9 @@ class _Drop:
             raise unwritable(self._partial, error) from error
         return _Export(state, steps, scripts, sums, major, encryption)
 
-    def _act(self, cursor: Any, planned: Planned) -> None:
-        """:raises LockNotObtainedError: for another attempt.
+    def _act(self, cursor: Any, planned: Planned, proofs: float) -> None:
+        """:param proofs: seconds that they will take afterwards.
+        :raises LockNotObtainedError: for another attempt.
         :raises RollbackError: ``drop_refused``, ``drop_took_more``.
         """
         targets = planned.targets
@@ -240,19 +257,32 @@ class _Drop:
             ) if names
         ]  # fmt: skip
         cursor.execute("SAVEPOINT before_drop")
-        acting = Acting(cursor, self._lock_timeout_ms)
+        staying = self._staying(planned)
+        require_no_ring(cursor, {*staying, *targets.relations})
+        acting = Acting(cursor, self._lock_timeout_ms, proofs)
         self.held_since = acting.begun
-        if tables:
-            # First, for whoever makes something that uses them is done then, and it is among what was there.
-            acting.run(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.SQL(", ").join(tables)))
-        there = read_addresses(cursor)
         with refused(cursor, "drop_refused", "drop the objects"):
+            # First, for whoever makes something that uses them is done then, and it is among what was there. All in
+            # one statement, those that stay before those that go: whoever writes to one of them checks its foreign key
+            # or policy against the others, and would hold the one and wait for the other for ever.
+            cursor.execute(_LOCKABLE, (sorted(staying),))
+            locked = [sql.SQL("ONLY {}").format(sql.Identifier(*name)) for name in cursor.fetchall()] + tables
+            if locked:
+                acting.run(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.SQL(", ").join(locked)))
+            there = read_addresses(cursor)
             acting.run(sql.SQL("; ").join(statements))
         acting.end()
         if more := more_than(cursor, planned.radius.closure, there):
             cursor.execute("ROLLBACK TO SAVEPOINT before_drop")
             raise took_more(cursor, more)
         cursor.execute("RELEASE SAVEPOINT before_drop")
+
+    @staticmethod
+    def _staying(planned: Planned) -> set[int]:
+        """OIDs of relations that stay, and that the DROP locks."""
+        closure = planned.radius.closure
+        touched = {each.on_oid for each in closure.described.values()} - closure.whole("pg_class")
+        return {oid for oid in touched if oid > 0}
 
     def _rehearse(self, cursor: Any, before: Snapshot, contents: Contents) -> None:
         """Make everything again, but for the rows, and let it be gone again.

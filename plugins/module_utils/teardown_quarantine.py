@@ -27,7 +27,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.names import QUARANTINE
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, require_no_ring
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_moves import (
     Membership,
     Move,
@@ -97,6 +97,7 @@ class Quarantine:
             closing += [each.drop() for each in self.memberships]
             if closing:
                 acting.run(sql.SQL("; ").join(closing))
+            require_no_ring(cursor, [each.oid for each in self.moves if not each.routine])
             if relations := [each.there(self.schema) for each in self.moves if not each.routine and not each.along]:
                 acting.run(sql.SQL("; ").join(relations))
 

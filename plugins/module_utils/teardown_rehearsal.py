@@ -118,6 +118,7 @@ class _Run:
             "how long locks are waited for, since nobody else works in the copy",
             "the application, its endpoints, rollback_before and rollback_after",
             f"what was changed since {self._taken}",
+            *(["the bundle's encryption, and the room for it in rollback_artifacts_dir"] if asked.plan.drop else []),
         ]
 
     def run(self) -> dict[str, Any]:
@@ -199,7 +200,8 @@ class _Run:
         self._begin("verify_undo", "looking whether all is back")
         after = look(connections, verifying)
         again = make_plan(connection, copy, request).plan
-        self._back(plan, again, news(before, after) + news(after, before))
+        # What it found before and does not find now is another state, too.
+        self._back(plan, again, news(before, after) + news(before=after, after=before))
 
     def _compared(self, copy: ServerInfo) -> Verifying:
         provenance = self._asked.plan.provenance

@@ -6,13 +6,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, read_baseline
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import baseline_if_there
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import MODES, QUARANTINE
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance import Provenance
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_routines import parse_signature
@@ -40,9 +38,9 @@ def plan_request(options: dict[str, Any], **more: Any) -> PlanRequest:
         manifest=options["manifest"],
         mode=options["mode"],
         provenance=Provenance(
-            before=_baseline(options["baseline_before"]),
+            before=baseline_if_there(options["baseline_before"]),
             missing=options["baseline_before"] or "",
-            after=_baseline(options["baseline_after"]),
+            after=baseline_if_there(options["baseline_after"]),
             allow_unknown=options["allow_unknown_provenance"],
             overridden=frozenset(parse_signature(name).text for name in options["override_provenance"]),
         ),
@@ -50,13 +48,3 @@ def plan_request(options: dict[str, Any], **more: Any) -> PlanRequest:
         **{name: options[name] for name in ("records_dir", "require_backup", "lock_timeout")},
         **more,
     )
-
-
-def _baseline(path: str | None) -> Baseline | None:
-    """None where there is no such file."""
-    try:
-        return None if path is None else read_baseline(Path(path))
-    except RollbackError as error:
-        if error.code != "baseline_missing":
-            raise
-        return None

@@ -153,11 +153,14 @@ def restore_dropped(
                 make_whole(cursor, steps, scripts, archive)
             except AGAIN as error:
                 raise LockNotObtainedError from error
+        # Nobody sees these rows yet, and nobody waits.
+        _require_equal(_different_rows(cursor, content))
+        with refused(cursor, "undo_refused", "bring the objects back"):
             acting = Acting(cursor, lock_timeout_ms)
             attach(acting, steps.late)
             acting.end()
             _validate(cursor, steps)
-        _prove(cursor, content)
+        _require_equal(_differences(cursor, content, catalog_now(cursor).objects))
         made = resolve(cursor, content["plan"]["manifest"]).objects
         with suppress(OSError):  # a rerun after a kill says less then
             bundle.note(NOTE_RETURNED, {each.label: [each.catalog, each.oid] for each in made})
@@ -220,21 +223,24 @@ def require_free(cursor: Any, content: dict[str, Any]) -> None:
         raise _conflict([f"{label} is there" for label in taken])
 
 
-def _prove(cursor: Any, content: dict[str, Any]) -> None:
-    """:raises RollbackError: ``undo_unequal``."""
-    now = catalog_now(cursor).objects
-    problems = _differences(cursor, content, now)
+def _different_rows(cursor: Any, content: dict[str, Any]) -> list[str]:
+    """And sequences."""
     algorithm = content["contents"]["algorithm"]
     wanted = {(schema, table): (rows, total) for schema, table, rows, total in content["contents"]["tables"]}
     tables = [each for each in list_tables(cursor) if each.key in wanted]
     measured = {each.key: (each.rows, each.hash) for each in measure([cursor.connection], tables, algorithm, untold)}
-    problems += [f"the rows of {quote_name(*key)} are others" for key in wanted if measured.get(key) != wanted[key]]
+    problems = [f"the rows of {quote_name(*key)} are others" for key in wanted if measured.get(key) != wanted[key]]
     states = [tuple(each) for each in content["contents"]["sequences"]]
     live = sequence_states(cursor, [each[:2] for each in states])
     problems += [
         f"the sequence {quote_name(*then[:2])} is at {now_[2]}; it was at {then[2]}"
         for then, now_ in zip(states, live, strict=True) if then != now_
     ]  # fmt: skip
+    return problems
+
+
+def _require_equal(problems: list[str]) -> None:
+    """:raises RollbackError: ``undo_unequal``."""
     if problems:
         raise RollbackError(
             "undo_unequal",

@@ -126,10 +126,16 @@ class Targets:
 def read_manifest(manifest: Any) -> dict[str, list[str]]:
     """The lists of what goes, each without blanks around its names.
 
-    :raises RollbackError: ``manifest_invalid``, ``manifest_empty``.
+    :raises RollbackError: ``manifest_invalid``, ``manifest_unreadable``, ``manifest_empty``.
     """
     if not isinstance(manifest, dict):
         raise _invalid("it is no dictionary")
+    if manifest.get("unreadable"):
+        raise RollbackError(
+            "manifest_unreadable",
+            f"The manifest's file cannot be read: {manifest['unreadable']}.",
+            "Correct rollback_manifest or the file; nothing was done.",
+        )
     found = {}
     for section, kind in SECTIONS.items():
         names = manifest.get(section) or []
@@ -147,8 +153,8 @@ def read_manifest(manifest: Any) -> dict[str, list[str]]:
 
 def resolve(cursor: Any, manifest: Any) -> Targets:
     """:param cursor: in a transaction of table_content.begin_reading().
-    :raises RollbackError: ``manifest_invalid``, ``manifest_empty``, ``name_invalid``, ``system_schema``,
-        ``object_twice``, ``object_kind``, ``object_ambiguous``, ``object_required``.
+    :raises RollbackError: those of read_manifest(), ``name_invalid``, ``system_schema``, ``object_twice``,
+        ``object_kind``, ``object_ambiguous``, ``object_required``.
     """
     lists = read_manifest(manifest)
     names = {

@@ -133,8 +133,8 @@ plan:
       type: dict
 code:
   description:
-    - Stable code of the error. V(manifest_invalid), V(manifest_empty), V(name_invalid), V(system_schema),
-      V(object_twice), V(object_kind), V(object_ambiguous), V(object_required),
+    - Stable code of the error. V(manifest_invalid), V(manifest_unreadable), V(manifest_empty), V(name_invalid),
+      V(system_schema), V(object_twice), V(object_kind), V(object_ambiguous), V(object_required),
       V(baseline_unreadable), V(baseline_invalid), V(baseline_foreign), V(baselines_unfit), V(lock_timeout_invalid),
       V(duration_invalid), V(version_invalid), V(lock_timeout), V(statement_timeout), V(catalog_changed),
       V(connection_failed), V(connection_string), V(psycopg2_missing), V(version_unsupported), V(database_error),

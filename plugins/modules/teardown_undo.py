@@ -83,7 +83,7 @@ code:
   description:
     - Stable code of the error. V(bundle_none), V(bundle_missing), V(bundle_incomplete), V(bundle_damaged),
       V(bundle_unknown), V(bundle_foreign), V(bundle_uncommitted), V(bundle_gone), V(undo_conflict), V(undo_refused),
-      V(undo_unequal), V(bundle_expired), V(decryption_missing), V(decryption_failed), V(artifacts_unwritable),
+      V(undo_unequal), V(bundle_expired), V(decryption_missing), V(decryption_failed),
       V(archive_damaged), V(program_timeout), V(binaries_missing), V(duration_invalid),
       V(lock_timeout), V(lock_timeout_invalid), V(statement_timeout), V(catalog_changed), V(artifacts_dir_relative),
       V(unsafe_name), V(standby), V(connection_failed), V(connection_string), V(psycopg2_missing),

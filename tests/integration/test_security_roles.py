@@ -221,6 +221,7 @@ def test_every_playbook_as_its_role(application: TestDatabase, tmp_path: Path) -
         run(READER, playbook="playbooks/baseline.yml")
         run(READER)
         run(READER, playbook="playbooks/manifest.yml")
+        run(CHANGER, "--tags", "rehearse")
         run(CHANGER, "--tags", "plan")
         plan = json.loads((tmp_path / "artifacts/db1/latest/plan.json").read_text(encoding="utf-8"))
         run(CHANGER, "--tags", "teardown", "-e", f"rollback_confirm={plan['token']}")

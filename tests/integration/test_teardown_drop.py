@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,30 +44,20 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import Restored, restore_dropped
 from tests.support.ciphers import openssl
-from tests.support.database import OPERATOR, ROOT, TestDatabase
+from tests.support.database import OPERATOR, TestDatabase
 from tests.support.quarantine import MANIFEST, UNKNOWN, assert_same, load_shapes, state
-from tests.support.teardown import COACHING, load_application, rolled_back
+from tests.support.sessions import SURVIVING, at_work
+from tests.support.small_disk import small_disk
+from tests.support.teardown import COACHING, as_released, load_application, rolled_back
 from tests.support.waiting import until
 
 PLAIN = Cipher()
-MIGRATION = (ROOT / "demo" / "coaching_migration.sql").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def application(database: TestDatabase) -> TestDatabase:
     load_application(database)
     return database
-
-
-def as_released(database: TestDatabase) -> None:
-    """The tables as the migration makes them where they are not there yet: with serial keys, and some rows."""
-    database.query(f"DROP TABLE {', '.join(COACHING['tables'])} CASCADE")
-    database.query(MIGRATION)
-    database.query(
-        "INSERT INTO public.sponsor_connections (practitioner_user_id, sponsor_user_id)"
-        " SELECT p.id, s.id FROM auth.users p JOIN auth.users s ON s.id < p.id ORDER BY p.id, s.id LIMIT 50;"
-        "DELETE FROM public.sponsor_connections WHERE id > 47"
-    )
 
 
 def teardown(
@@ -77,6 +67,7 @@ def teardown(
     meanwhile: Callable[[Any], None] | None = None,
     user: str = OPERATOR,
     cipher: Cipher = PLAIN,
+    lock_timeout_ms: int = 500,
 ) -> Dropped:
     """:param meanwhile: is called with the cursor when the plan was made again, before the export."""
     connection = database.connect(user)
@@ -97,7 +88,7 @@ def teardown(
 
     try:
         with new_bundle(connection, str(directory), "db1", "run") as partial:
-            return drop(connection, server, planned, again, 500, partial, 120, cipher)
+            return drop(connection, server, planned, again, lock_timeout_ms, partial, 120, cipher)
     finally:
         connection.close()
 
@@ -268,6 +259,33 @@ def test_no_number_is_taken_from_a_sequence_that_goes(application: TestDatabase,
         taken.result()
 
 
+def test_writers_of_what_refers_to_it_do_not_keep_it_from_being_dropped(
+    application: TestDatabase, tmp_path: Path, three_attempts: None
+) -> None:
+    """They hold the lock on their table and wait for the check of its foreign key, from the first lock on."""
+    with at_work(application, [each for each in SURVIVING if each.name == "writes feedback"] * 3):
+        assert teardown(application, tmp_path).attempts <= 3
+
+
+def test_who_waits_already_is_no_victim_of_a_deadlock(application: TestDatabase, tmp_path: Path) -> None:
+    """An account is being deleted: it has locked what the drop has to lock, and waits for the rows that go."""
+    deleting: list[Any] = []
+
+    def delete(cursor: Any) -> None:
+        if not deleting:
+            deletion = "DELETE FROM auth.users WHERE email = 'user1@example.com'"
+            deleting.append(beside.submit(application.query, deletion))
+            behind = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+            us = (cursor.connection.info.backend_pid,)
+            until(lambda: bool(application.value(behind, us)), "the deletion waits")
+
+    with ThreadPoolExecutor(1) as beside:
+        done = teardown(application, tmp_path, meanwhile=delete, lock_timeout_ms=950)
+        deleting[0].result()
+    assert (done.attempts, done.exports) == (2, 2)
+    assert application.value("SELECT count(*) FROM auth.users WHERE email = 'user1@example.com'") == 0
+
+
 def test_what_is_made_between_plan_and_drop_is_not_lost(application: TestDatabase, tmp_path: Path) -> None:
     def commit(maker: Any) -> None:
         somebody_waits(application)
@@ -339,6 +357,18 @@ def test_a_full_disk_is_told_before_anything(application: TestDatabase, tmp_path
     with pytest.raises(RollbackError, match="has room for") as refused:
         require_room(tmp_path, replace(planned, plan={**planned.plan, "disk": {"bytes": 1 << 62}}), 1)
     assert refused.value.code == "disk_full"
+
+
+def test_a_disk_that_fills_during_the_export_is_told(application: TestDatabase, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:
+
+        def fill(_cursor: Any) -> None:
+            with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+
+        error = refusal(application, disk / "artifacts", meanwhile=fill)
+        assert (error.code, "No space left on device" in error.message) == ("dump_failed", True), error.message
 
 
 #: What is done after the drop, and how the undo refuses then.

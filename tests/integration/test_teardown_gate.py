@@ -102,6 +102,14 @@ def refused(directory: Path, done: subprocess.CompletedProcess[str], code: str, 
     assert "nothing was done" in found["message"]
 
 
+def test_a_manifest_that_cannot_be_read_is_said_in_the_report(directory: Path) -> None:
+    assert teardown(directory, "-e", "rollback_manifest=nosuch.yml").returncode == 2
+    assert steps(report(directory, "db1")) == {"preflight": "ok", "plan": "failed", "teardown": "skipped"}
+    planned = step(directory, "plan")
+    assert planned["details"]["code"] == "manifest_unreadable"
+    assert f"cannot be read: {directory}/nosuch.yml: there is no such file." in planned["message"]
+
+
 def test_without_a_terminal_nothing_is_confirmed(directory: Path) -> None:
     refused(directory, teardown(directory), "confirmation_invalid")
 

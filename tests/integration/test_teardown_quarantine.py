@@ -7,12 +7,10 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import psycopg2
@@ -46,6 +44,7 @@ from tests.support.quarantine import (
     state,
     undo,
 )
+from tests.support.sessions import Activity, at_work
 from tests.support.teardown import COACHING, load_application, rolled_back
 
 
@@ -225,27 +224,8 @@ def reading_for_long(database: TestDatabase, table: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def stalls(database: TestDatabase, statement: str) -> Iterator[list[float]]:
-    """Run it over and over from another session, and note how long each took, in seconds."""
-    found: list[float] = []
-    done = threading.Event()
-    connection = database.connect("postgres")
-
-    def read() -> None:
-        with connection.cursor() as cursor:
-            while not done.is_set():
-                begun = time.monotonic()
-                cursor.execute(statement)
-                found.append(time.monotonic() - begun)
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        yield found
-    finally:
-        done.set()
-        thread.join()
+#: Tables that stay.
+OTHERS = "SELECT count(*) FROM public.sponsor_feedback; SELECT count(*) FROM auth.users"
 
 
 def test_a_long_reader_is_named_and_others_are_not_kept_waiting(
@@ -255,15 +235,16 @@ def test_a_long_reader_is_named_and_others_are_not_kept_waiting(
     before = state(application)
     with (
         reading_for_long(application, "public.sponsor_connections"),
-        stalls(application, "SELECT count(*) FROM public.sponsor_connections") as of_the_table,
-        stalls(application, "SELECT count(*) FROM public.sponsor_feedback; SELECT count(*) FROM auth.users") as others,
+        at_work(application, [
+            Activity("reads the table", "SELECT count(*) FROM public.sponsor_connections", "postgres", doomed=True),
+            Activity("reads others", OTHERS, "postgres"),
+        ]) as sessions,
         pytest.raises(RollbackError, match="monthly report") as refused,
     ):
         quarantine(application)
     assert refused.value.code == "lock_timeout"
-    assert max(of_the_table) < 0.6
-    assert max(others) < 0.6
-    assert len(others) > 100
+    assert max(each.longest for each in sessions) < 0.6
+    assert min(each.done for each in sessions) > 20
     assert_same(before, state(application), same_objects=True)
 
 
@@ -275,11 +256,12 @@ def test_the_way_back_does_not_keep_others_waiting_either(
     content = quarantine(application)
     table = f"{SCHEMA}.sponsor_connections"
     with (
-        reading_for_long(application, table), stalls(application, f"SELECT count(*) FROM {table}") as waits,
+        reading_for_long(application, table),
+        at_work(application, [Activity("reads", f"SELECT count(*) FROM {table}", "postgres")]) as sessions,
         pytest.raises(RollbackError, match="monthly report"),
     ):  # fmt: skip
         undo(application, content)
-    assert max(waits) < 0.6
+    assert sessions[0].longest < 0.6
     assert outcome(application, content) == "committed"
     undo(application, content)
     assert_same(before, state(application), same_objects=True)
@@ -299,50 +281,6 @@ def test_a_lock_on_something_else_that_has_to_be_described_is_told_soon(applicat
         assert refused.value.code == "lock_timeout"
         assert_same(before, state(application), same_objects=True)
         act()
-
-
-#: Longer than any wait for the processor.
-ROUNDS = 9
-
-
-@pytest.mark.full
-def test_readers_are_kept_out_hardly_longer_than_by_the_bare_statements(application: TestDatabase) -> None:
-    """At most twice as long, for 1,000,000 rows; the median of runs that take turns."""
-    application.query(
-        "INSERT INTO public.sponsor_chat_messages (connection_id, sender_id, receiver_id, message_text)"
-        " SELECT c.id, c.sponsor_user_id, c.practitioner_user_id, 'Message ' || n FROM generate_series(1, 997500) n"
-        " JOIN public.sponsor_connections c ON c.id = 1 + n % 200"
-    )
-    assert application.value("SELECT count(*) FROM public.sponsor_chat_messages") == 1_000_000
-    begun = 0.0
-
-    class Timed(Acting):
-        """Notes when its last statements were sent: those that keep readers out."""
-
-        def run(self, statement: Any) -> None:
-            nonlocal begun
-            begun = time.monotonic()
-            super().run(statement)
-
-    connection = application.connect()
-    ours, bare = [], []
-    for _round in range(ROUNDS):
-        content = quarantine(application, acting=Timed, committed=lambda: ours.append(time.monotonic() - begun))
-        undo(application, content)
-        with connection.cursor() as cursor:
-            cursor.execute("BEGIN; CREATE SCHEMA bare")
-            script = "; ".join(f"ALTER TABLE {name} SET SCHEMA bare" for name in COACHING["tables"])
-            started = time.monotonic()
-            cursor.execute(script)
-            cursor.execute("COMMIT")
-            bare.append(time.monotonic() - started)
-            for each in content["moves"]:
-                if each["kind"] == "table":
-                    cursor.execute(f"ALTER TABLE bare.{each['short']} SET SCHEMA public")
-            cursor.execute("DROP SCHEMA bare")
-    ratio = median(ours) / median(bare)
-    print(f"ours {median(ours) * 1000:.2f} ms, bare {median(bare) * 1000:.2f} ms, ratio {ratio:.2f}")
-    assert ratio <= 2
 
 
 #: What somebody does meanwhile, and the words with which the way back is refused.

@@ -37,6 +37,30 @@ def load_application(database: TestDatabase) -> None:
         database.query((ROOT / "demo" / name).read_text(encoding="utf-8"), user=user)
 
 
+def as_released(database: TestDatabase) -> None:
+    """The tables as the migration makes them where they are not there yet: with serial keys, and some rows."""
+    database.query(f"DROP TABLE {', '.join(COACHING['tables'])} CASCADE")
+    database.query((ROOT / "demo" / "coaching_migration.sql").read_text(encoding="utf-8"))
+    database.query(
+        "INSERT INTO public.sponsor_connections (practitioner_user_id, sponsor_user_id)"
+        " SELECT p.id, s.id FROM auth.users p JOIN auth.users s ON s.id < p.id ORDER BY p.id, s.id LIMIT 50;"
+        "DELETE FROM public.sponsor_connections WHERE id > 47"
+    )
+
+
+def add_messages(database: TestDatabase, total: int) -> None:
+    """So many chat messages in all, between those who have a connection already."""
+    database.query(
+        "INSERT INTO public.sponsor_chat_messages (connection_id, sender_id, receiver_id, message_text)"
+        " SELECT c.id, c.sponsor_user_id, c.practitioner_user_id, 'Message ' || n"
+        " FROM generate_series(1, %s - (SELECT count(*) FROM public.sponsor_chat_messages)) n"
+        " JOIN (SELECT *, row_number() OVER (ORDER BY id) - 1 AS place, count(*) OVER () AS number"
+        " FROM public.sponsor_connections) c ON c.place = n %% c.number",
+        (total,),
+    )
+    assert database.value("SELECT count(*) FROM public.sponsor_chat_messages") == total
+
+
 def read_radius(connection: Any, manifest: dict[str, Any], mode: str = "drop") -> tuple[Targets, BlastRadius]:
     with reading(connection) as cursor:
         targets = resolve(cursor, manifest)
