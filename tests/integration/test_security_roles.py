@@ -21,13 +21,14 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import Backu
 from ansible_collections.pgops.rollback.plugins.module_utils.canary import expected_canary
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from tests.support.database import ROOT, TestCluster, TestDatabase
+from tests.support.dumps import take_dump
 from tests.support.modules import run_module
 from tests.support.pages import blocks
 from tests.support.playbook import inventory, report, rollback, rollback_variables
 from tests.support.teardown import COACHING, load_application
 
 PAGE = ROOT / "SECURITY.md"
-READER, CHANGER, BACKUP = "pgops_reader", "pgops_operator", "pgops_backup"
+READER, CHANGER, BACKUP, RESTORER = "pgops_reader", "pgops_operator", "pgops_backup", "pgops_restorer"
 #: What the page calls the database.
 _NAME = re.compile(r"\bDATABASE app\b")
 
@@ -38,7 +39,7 @@ def statements(heading: str) -> list[str]:
     return [statement.strip() for statement in text.split(";") if statement.strip()]
 
 
-STATEMENTS = {role: statements(role) for role in (READER, CHANGER, BACKUP)}
+STATEMENTS = {role: statements(role) for role in (READER, CHANGER, BACKUP, RESTORER)}
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +129,29 @@ def write_canary(database: TestDatabase, _directory: Path) -> str:
     return ""
 
 
+def plan_restore(database: TestDatabase, directory: Path) -> str:
+    """While somebody is connected whose sessions only pg_signal_backend ends."""
+    administrator = database.cluster.connect()
+    administrator.cursor().execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (database.name,)
+    )
+    administrator.close()
+    dump = take_dump(database, directory, "custom")
+    with role_made(database, BACKUP):
+        session = database.connect(BACKUP)
+        where = {"host": "db1", "artifacts_dir": str(directory)}
+        options = {"source": "pg_dump", "path": str(dump), "disk_free": "100GB", **where}
+        run = run_module("database_restore_plan", {**database.login(RESTORER), **options})
+        session.close()
+    return str(run["msg"] if run.failed else run["plan"]["blockers"] or "")
+
+
 Task = Callable[[TestDatabase, Path], str]
 TASKS: dict[str, list[Task]] = {
     READER: [keep_baseline, verify, dump],
     CHANGER: [look_at_sequences, quarantine_and_undo, drop_and_undo],
     BACKUP: [write_canary],
+    RESTORER: [plan_restore],
 }
 
 
@@ -152,6 +171,10 @@ NEEDED = [
     (CHANGER, "GRANT CREATE ON DATABASE app TO pgops_operator", quarantine_and_undo),
     (BACKUP, "GRANT CONNECT ON DATABASE app TO pgops_backup", write_canary),
     (BACKUP, "CREATE SCHEMA pgops_backup AUTHORIZATION pgops_backup", write_canary),
+    (RESTORER, "ALTER ROLE pgops_restorer CREATEDB", plan_restore),
+    (RESTORER, "GRANT operator TO pgops_restorer", plan_restore),
+    (RESTORER, "GRANT auth_admin TO pgops_restorer", plan_restore),
+    (RESTORER, "GRANT pg_signal_backend TO pgops_restorer", plan_restore),
 ]
 
 
@@ -186,6 +209,7 @@ def test_without_one_statement_it_does_not(
         (CHANGER, "DELETE FROM auth.users WHERE false; DROP TABLE auth.users"),
         (CHANGER, "CREATE ROLE another"),
         (BACKUP, "SELECT FROM public.virtues"),
+        (RESTORER, "CREATE ROLE another"),
         (BACKUP, "CREATE TABLE public.mine (id int)"),
     ],
 )
