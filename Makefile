@@ -49,9 +49,11 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog fragments, stale RE
 	$(BIN)/ansible-lint
 	$(BIN)/antsibull-changelog lint
 	$(BIN)/python tools/role_readmes.py --check
+	$(BIN)/python tools/error_codes.py --check
 
-docs: setup ## the tables in the roles' READMEs, from their argument specs
+docs: setup ## the tables in the roles' READMEs and the runbook, from argument specs and error codes
 	$(BIN)/python tools/role_readmes.py
+	$(BIN)/python tools/error_codes.py
 
 test: setup ## everything quick, on one Postgres: pytest, then the Molecule scenarios
 	$(PYTEST)

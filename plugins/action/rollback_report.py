@@ -29,7 +29,9 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_run import (
 
 display = Display()
 
-_NOT_AGAIN = ("rollback_login_password", "rollback_confirm", "rollback_run_id", "rollback_bundle")
+#: Variables that hold what can be confirmed.
+_PLANS = ("teardown_plan_result", "database_restore_plan_result")
+_NOT_AGAIN = ("rollback_login_password", "rollback_confirm", "rollback_run_id")
 
 
 class ActionModule(ActionBase):
@@ -37,10 +39,11 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         self._task.args.setdefault("operator", _operator())
-        if {"teardown_plan_result", "teardown_rehearsal_result"} & variables.keys():
+        planned = next((name for name in _PLANS if name in variables), None)
+        if planned or "teardown_rehearsal_result" in variables:
             self._task.args.setdefault("invocation", _invocation(variables, load_extra_vars(self._loader)))
-        if "teardown_plan_result" in variables:
-            self._task.args.setdefault("batch_token", _batch_token(variables))
+        if planned:
+            self._task.args.setdefault("batch_token", _batch_token(variables, planned))
         _validation, params = self.validate_argument_spec(argument_spec=ARGUMENTS)
         params["results"] = _resolved(params["results"], variables)
         if self._connection.transport == "local":
@@ -64,7 +67,7 @@ def _resolved(results: dict[str, Any], variables: dict[str, Any]) -> dict[str, A
 
 
 def _invocation(variables: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """:param given: with -e; what has to do with a teardown is to be given again, but no secret."""
+    """:param given: with -e; what has to do with a teardown or a restore is to be given again, but no secret."""
     inventories = [str(each) for each in variables.get("ansible_inventory_sources") or []]
     configured = constants.config.get_config_value("DEFAULT_HOST_LIST")
     return {
@@ -74,15 +77,17 @@ def _invocation(variables: dict[str, Any], given: Mapping[str, Any]) -> dict[str
         "variables": {
             name: value
             for name, value in given.items()
-            if name.startswith(("rollback_", "teardown_")) and name not in _NOT_AGAIN
+            if name.startswith(("rollback_", "teardown_", "database_restore_")) and name not in _NOT_AGAIN
         },
     }
 
 
-def _batch_token(variables: dict[str, Any]) -> str | None:
-    """None unless all hosts of the play have a plan."""
+def _batch_token(variables: dict[str, Any], planned: str) -> str | None:
+    """:param planned: one of _PLANS.
+    :returns: None unless all hosts of the play have a plan.
+    """
     hosts = variables["ansible_play_hosts_all"]
-    plans = {host: variables["hostvars"][host].get("teardown_plan_result") or {} for host in hosts}
+    plans = {host: variables["hostvars"][host].get(planned) or {} for host in hosts}
     tokens = {str(host): str(plan.get("token") or "") for host, plan in plans.items()}
     return batch_token(tokens) if all(tokens.values()) else None
 

@@ -39,6 +39,11 @@ options:
   needed:
     description: The tag without which the play does nothing, so that leaving it out is an error.
     type: str
+  single:
+    description: Tags of steps of which a run has one at the most.
+    type: list
+    elements: str
+    default: []
 notes:
   - V(all) is accepted as the only tag, since it is what Ansible runs when none is given. The other special words
     (V(always), V(never), V(tagged), V(untagged)) are refused, because they walk around the play's own rules.
@@ -86,6 +91,7 @@ class LookupModule(LookupBase):
         only_looked_at = any(context.CLIARGS.get(option) for option in ("syntax", "listhosts", "listtasks"))
         if not only_looked_at:
             require_run_of_its_own(asked, self.get_option("needed"), self.get_option("apart"))
+            require_single(asked, self.get_option("single"))
         require_known_tags(
             asked=asked,
             skipped=variables.get("ansible_skip_tags") or [],
@@ -136,6 +142,19 @@ def require_run_of_its_own(asked: Iterable[str], needed: str | None, apart: list
         raise AnsibleLookupError(
             f'The step of the tag "{needed}" is a run of its own, and nothing was done.'
             f" Run {', '.join(others)} before it or after it."
+        )
+
+
+def require_single(asked: Iterable[str], single: list[str]) -> None:
+    """Refuse a second one of these steps.
+
+    :raises AnsibleLookupError: one sentence, and the remedy.
+    """
+    found = [tag for tag in single if tag in asked]
+    if len(found) > 1:
+        raise AnsibleLookupError(
+            f"One run does one of {', '.join(found)}, and nothing was done. Each has a plan and a token of its own: run"
+            " one after the other."
         )
 
 

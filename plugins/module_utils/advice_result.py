@@ -49,6 +49,9 @@ _HEADLINES = {
     UNDECIDED: "No advice yet.",
 }
 
+#: The source of backups that playbooks/restore.yml restores.
+_RESTORED = "pg_dump"
+
 Option = dict[str, Any]
 
 
@@ -195,8 +198,15 @@ def _full_restore(evidence: Evidence) -> Option:
         loses += f"unknown how much, because {_unreachable(evidence) or 'no baseline can be compared with'}"
     elif not most:
         loses += ", and unknown how much before that"
-    by_hand = f"no playbook does it in this release, so restore {backup.id} with {backup.source}'s own tool"
-    return _option(FULL_RESTORE, loses, most.total if most else None, by_hand, "")
+    rows = most.total if most else None
+    if backup.source != _RESTORED:
+        by_hand = f"no playbook does it in this release, so restore {backup.id} with {backup.source}'s own tool"
+        return _option(FULL_RESTORE, loses, rows, by_hand, "")
+    # Without a tag it plans; by the plan somebody decides.
+    command = _command(
+        evidence, "restore", database_restore_source=backup.source, database_restore_backup_id=backup.id
+    )
+    return _option(FULL_RESTORE, loses, rows, _unreachable(evidence), command)
 
 
 def _evidence(evidence: Evidence) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ _FILES = {
     "rollback": "rollback.yml",
     "verify_backup": "playbooks/verify_backup.yml",
     "undo": "playbooks/undo.yml",
+    "restore": "playbooks/restore.yml",
 }
 
 

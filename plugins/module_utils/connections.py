@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-import queue
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import connect
@@ -53,22 +53,33 @@ class Connections:
 
 
 def share_out(workers: list[Worker], items: list[Item], work: Callable[[Worker, Item], Result]) -> list[Result]:
-    """Each worker takes the next item as soon as it is free.
+    """Each worker takes the next item as soon as it is free. After an error nothing new is begun, and it is raised.
 
     :returns: the results in the order of the items.
     """
-    free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-    for worker in workers:
-        free.put(worker)
+    left = iter(enumerate(items))
+    results: dict[int, Result] = {}
+    one_at_a_time = threading.Lock()
+    ended = threading.Event()
 
-    def take(item: Item) -> Result:
-        worker = free.get()
-        try:
-            return work(worker, item)
-        finally:
-            free.put(worker)
+    def take_all(worker: Worker) -> None:
+        while not ended.is_set():
+            with one_at_a_time:
+                taken = next(left, None)
+            if taken is None:
+                return
+            number, item = taken
+            results[number] = work(worker, item)
 
     if len(workers) == 1:
-        return [take(item) for item in items]
-    with ThreadPoolExecutor(len(workers)) as pool:
-        return list(pool.map(take, items))
+        take_all(workers[0])
+    else:
+        with ThreadPoolExecutor(len(workers)) as pool:
+            try:
+                working = [pool.submit(take_all, worker) for worker in workers]
+                wait(working, return_when=FIRST_EXCEPTION)
+            finally:
+                ended.set()
+        for each in working:
+            each.result()
+    return [results[number] for number in range(len(items))]

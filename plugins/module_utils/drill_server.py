@@ -120,6 +120,17 @@ class DrillServer:
             settings |= _NO_TRIGGERS
         return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
+    def watch(self) -> Any:
+        """A connection from which the size of any database can be asked.
+
+        :raises RollbackError: those of connect().
+        """
+        return self.connect("template1")
+
+    def abort(self) -> None:
+        """End the server, and so whatever loads into it."""
+        self.cluster.stop(self.recipe, mode="immediate")
+
     def require_reserve(self) -> None:
         """:raises RollbackError: ``disk_full``, when others would soon miss what the drill takes."""
         free = shutil.disk_usage(self.cluster.directory).free

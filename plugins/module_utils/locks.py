@@ -80,10 +80,9 @@ _OPENING = (
 # LOCK TABLE waits up to lock_timeout for every partition: statement_timeout bounds them together. What one statement
 # took of the time is no longer there for the next.
 _REST_OF_TIMEOUT = (
-    "SELECT pg_catalog.set_config('lock_timeout', remaining, true),"
-    " pg_catalog.set_config('statement_timeout', remaining, true) FROM (SELECT GREATEST(1, {timeout} -"
+    "SELECT pg_catalog.set_config('statement_timeout', GREATEST(1, {timeout} -"
     " 1000 * pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - pg_catalog.transaction_timestamp())"
-    ")::pg_catalog.int4::pg_catalog.text AS remaining) AS budget;"
+    ")::pg_catalog.int4::pg_catalog.text, true);"
 )
 
 

@@ -13,12 +13,21 @@ from typing import Any, NamedTuple
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE, REMAINS
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import show_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain, size_text
+from ansible_collections.pgops.rollback.plugins.module_utils.report_restore import (
+    LOST_HEADINGS,
+    restore_lines,
+    restore_rows,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 _NAMED = 5
 
 #: What an effect is to whoever reads it at 3 a.m.
 EFFECTS = {DROPPED: "is lost", BREAKS: "breaks", POSSIBLE: "may break", REMAINS: "goes on"}
+
+
+#: Steps that carry a plan out.
+ACTING = ("teardown", "restore", "rehearse", "undo", "purge")
 
 
 class PlanTable(NamedTuple):
@@ -33,7 +42,7 @@ class PlanTable(NamedTuple):
 def plan_of(step: dict[str, Any]) -> dict[str, Any]:
     """Empty for a step of another kind."""
     plan = step["details"].get("plan")
-    return plan if isinstance(plan, dict) and "objects" in plan else {}
+    return plan if isinstance(plan, dict) and {"objects", "action"} & plan.keys() else {}
 
 
 def plan_tables(plan: dict[str, Any]) -> list[PlanTable]:
@@ -41,10 +50,17 @@ def plan_tables(plan: dict[str, Any]) -> list[PlanTable]:
     if not plan:
         return []
     obstacles = ("what", "what to do", "sets it aside")
+    if "action" in plan:
+        found = [PlanTable("What stands in the way", obstacles, [_obstacle(each) for each in plan["blockers"]])]
+        for title, rows in restore_rows(plan):
+            headings = LOST_HEADINGS if len(rows[0]) > 1 else ("what",)
+            found.append(PlanTable(title, headings, rows, numbers=len(headings) - 1))
+        found.append(PlanTable("What to think of", obstacles, [_obstacle(each) for each in plan["warnings"]]))
+        return [table for table in found if table.rows]
     differences = [(plain(each["detail"]),) for each in plan["drift"]]
     found = [
         PlanTable("What stands in the way", obstacles, [_obstacle(each) for each in plan["blockers"]]),
-        PlanTable("What goes", ("what", "rows", "size"), [_object(each) for each in plan["objects"]], numbers=2),
+        PlanTable("What goes", ("what", "rows", "size"), _going(plan), numbers=2),
         PlanTable("What the export takes", ("space", "time"), _export(plan), numbers=2),
         PlanTable("What goes with it", ("effect", "what", "why"), [_dependent(each) for each in plan["dependents"]]),
         PlanTable("What happens to what stays", ("effect", "what", "why"), [_dependent(e) for e in plan["survivors"]]),
@@ -76,14 +92,17 @@ def broken_lines(step: dict[str, Any]) -> list[str]:
 def plan_is_news(report: dict[str, Any]) -> bool:
     """Whether a terminal has not shown the plan yet: before it is carried out, somebody has been shown it."""
     status = {step["name"]: step["status"] for step in report["steps"]}
-    return status.get("teardown", "skipped") == "skipped" or status.get("plan") == "refused"
+    done = any(status.get(step, "skipped") != "skipped" for step in ACTING)
+    return not done or status.get("plan") == "refused"
 
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:
     """The same for the terminal, a sentence each; the step's message has the numbers and the token."""
     lines = [f"blocked: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("blockers", []))]
-    for what, rows, size in map(_object, plan.get("objects", [])):
-        lines.append(f"goes: {what}, {rows} rows, {size}" if rows else f"goes: {what}")
+    if "action" in plan:
+        lines += restore_lines(plan)
+    for what, rows, size in _going(plan):
+        lines.append(f"goes: {what}, {rows} rows, {size}" if size else f"goes: {what}")
     lines += [f"the export takes {space} and {time}" for space, time in _export(plan)]
     every = [*plan.get("dependents", []), *plan.get("survivors", [])]
     for effect, what, why in (_dependent(each) for each in every if each["effect"] != REMAINS):
@@ -93,6 +112,22 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         lines.append(f"{EFFECTS[REMAINS]}: {listed(going_on, _NAMED)}")
     lines += [plain(each["detail"]) for each in plan.get("drift", [])]
     return lines + [f"mind: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("warnings", []))]
+
+
+def action_of(plan: dict[str, Any]) -> str:
+    """What carries the plan out: the step of a report, and its tag."""
+    return str(plan.get("action") or ("purge" if plan.get("mode") == "purge" else "teardown"))
+
+
+def history_text(plan: dict[str, Any]) -> str:
+    """The row of the deployment tool's that goes; empty where none does."""
+    row = plan.get("history")
+    return plain(f"history row of {row['table']} with {row['column']} {row['value']}") if row else ""
+
+
+def _going(plan: dict[str, Any]) -> list[tuple[str, str, str]]:
+    history = history_text(plan)
+    return [_object(each) for each in plan.get("objects", [])] + ([(history, "1", "")] if history else [])
 
 
 def _export(plan: dict[str, Any]) -> list[tuple[str, str]]:

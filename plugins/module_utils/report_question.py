@@ -12,7 +12,8 @@ from typing import Any
 from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import batch_token
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE, REMAINS
 from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain
-from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import EFFECTS
+from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import EFFECTS, action_of, history_text
+from ansible_collections.pgops.rollback.plugins.module_utils.report_restore import restore_heading, restore_lines
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
 #: Databases that are told in full; of more, each has a line.
@@ -20,9 +21,9 @@ _IN_FULL = 5
 
 
 def question(plans: dict[str, dict[str, Any]]) -> str:
-    """The counts, the survivors, the blockers, and the token that confirms all of it.
+    """The counts, what is lost or breaks, the blockers, and the token that confirms all of it.
 
-    :param plans: of teardown_plan.make_plan(), by the host's name in the inventory.
+    :param plans: all of teardowns, or all of one action of full restores, by the host's name in the inventory.
     """
     lines: list[str] = []
     for host, plan in sorted(plans.items()):
@@ -31,11 +32,14 @@ def question(plans: dict[str, dict[str, Any]]) -> str:
             lines += [f"  {line}" for line in _consequences(plan)]
     token = batch_token({host: plan["token"] for host, plan in plans.items()})
     whole = f" of these {len(plans)} databases" if len(plans) > 1 else ""
-    return "\n".join([*lines, f"Type {token} to confirm the teardown{whole}; anything else ends it, with nothing done"])
+    what = next(map(action_of, plans.values()), "")
+    return "\n".join([*lines, f"Type {token} to confirm the {what}{whole}; anything else ends it, with nothing done"])
 
 
 def _counts(plan: dict[str, Any]) -> str:
     """What goes, by kind, and the rows in it."""
+    if "action" in plan:
+        return restore_heading(plan)
     kinds = Counter(each["kind"] for each in plan["objects"])
     if not kinds:
         return f"nothing to do in {plain(plan['database'])}"
@@ -46,12 +50,18 @@ def _counts(plan: dict[str, Any]) -> str:
 
 
 def _consequences(plan: dict[str, Any]) -> list[str]:
-    lines = []
+    lines = restore_lines(plan) if "action" in plan else _effects(plan)
+    return lines + [f"blocked: {plain(each['message'])}" for each in plan["blockers"]]
+
+
+def _effects(plan: dict[str, Any]) -> list[str]:
+    history = history_text(plan)
+    lines = [f"goes: {history}"] if history else []
     for effect in (DROPPED, BREAKS, POSSIBLE, REMAINS):
         names = [_name(each) for each in [*plan["dependents"], *plan["survivors"]] if each["effect"] == effect]
         if names:
             lines.append(f"{EFFECTS[effect]} ({len(names)}): {listed(names)}")
-    return lines + [f"blocked: {plain(each['message'])}" for each in plan["blockers"]]
+    return lines
 
 
 def _name(each: dict[str, Any]) -> str:

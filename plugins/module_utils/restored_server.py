@@ -30,8 +30,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.drill_server import
     remove_abandoned,
     require_room,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import PLAIN, compression
 from ansible_collections.pgops.rollback.plugins.module_utils.physical_restore import RECOVERY, make_safe
+from ansible_collections.pgops.rollback.plugins.module_utils.restore_space import restored_bytes
 
 #: Memory is bounded: the server takes about this, and each of the jobs maintenance_work_mem besides.
 _MEMORY = {"shared_buffers": "256MB", "maintenance_work_mem": "256MB", "max_parallel_maintenance_workers": 0}
@@ -40,10 +40,6 @@ _MEMORY = {"shared_buffers": "256MB", "maintenance_work_mem": "256MB", "max_para
 _LOGICAL = {**ISOLATED, **_MEMORY, "wal_level": "minimal", "max_wal_size": "4GB", "checkpoint_timeout": "1h"}
 
 _PHYSICAL = {**ISOLATED, **_MEMORY, **RECOVERY, "max_prepared_transactions": 100}
-
-#: How many times larger than its dump a database may be, where no content manifest says.
-_GROWTH = 8
-_GROWTH_UNCOMPRESSED = 3
 
 
 @contextmanager
@@ -61,7 +57,7 @@ def server_for(
     """
     directory = drill_directory(options.directory)
     remove_abandoned(directory.parent)
-    require_room(has_room_at(directory), _needed(backup))
+    require_room(has_room_at(directory), restored_bytes(backup))
     physical = isinstance(source, PhysicalSource)
 
     def fill(data_directory: Path) -> None:
@@ -82,12 +78,3 @@ def server_for(
     with drill_server(directory, options.user, request, superuser, ceil(left()), add) as server:
         add(server.isolated())
         yield server
-
-
-def _needed(backup: Backup) -> int:
-    """Bytes that the restored database will take."""
-    if backup.database_bytes is not None:
-        return backup.database_bytes * 5 // 4
-    form = backup.details.get("format")
-    compressed = compression(Path(backup.location)) is not None if form == PLAIN else form is not None
-    return (backup.size_bytes or 0) * (_GROWTH if compressed else _GROWTH_UNCOMPRESSED)

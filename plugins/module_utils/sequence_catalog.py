@@ -92,6 +92,7 @@ base (type, base) AS (
     SELECT b.type, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype = 'd'
 )
 SELECT l.sequence, l.expression, CASE WHEN l.expression IS NULL THEN a.attidentity ELSE '' END,
+       l.expression IS NOT NULL AND
        EXISTS (SELECT FROM pg_catalog.pg_depend o
                WHERE o.classid = 'pg_catalog.pg_class'::regclass AND o.objid = l.sequence AND o.deptype = 'a'
                  AND o.refclassid = 'pg_catalog.pg_class'::regclass AND o.refobjid = l.relation
@@ -201,12 +202,12 @@ class FedColumn(_Column):
     parents: list[int]
     covered: bool = False
 
-    @cached_property
+    @property
     def highest(self) -> int | None:
         """The largest value that the column holds; None if it has no limit worth the name."""
         return 10**self.digits - 1 if self.digits is not None else COMPARABLE_TYPES[self.data_type]
 
-    @cached_property
+    @property
     def comparable(self) -> bool:
         return self.kind != "expression" and self.data_type in COMPARABLE_TYPES and self.relkind in LOCKABLE_KINDS
 
@@ -339,9 +340,10 @@ def read_catalog(connections: Connections) -> SequenceCatalog:
         if sequence is not None:
             sequence.columns.append(FedColumn(kind, *facts))
     for sequence in by_oid.values():
-        fed = {(column.relation, column.column) for column in sequence.columns if column.comparable}
-        for column in sequence.columns:
-            column.covered = any((parent, column.column) in fed for parent in column.parents)
+        if len(sequence.columns) > 1:
+            fed = {(column.relation, column.column) for column in sequence.columns if column.comparable}
+            for column in sequence.columns:
+                column.covered = any((parent, column.column) in fed for parent in column.parents)
     return SequenceCatalog(list(by_oid.values()), [key for row in keys if (key := _key(row, by_oid))])
 
 

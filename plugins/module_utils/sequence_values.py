@@ -29,9 +29,10 @@ SHARE_OF_LOCKS = 10
 #: A table that stays locked for longer is reported, not waited for.
 READ_LOCK_TIMEOUT = "500ms"
 
+#: For one row of each table, to look into its visibility map costs more than to look at the row.
 BEGIN_READING = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL row_security = off;"
-    f" SET LOCAL lock_timeout = '{READ_LOCK_TIMEOUT}';"
+    f" SET LOCAL lock_timeout = '{READ_LOCK_TIMEOUT}'; SET LOCAL enable_indexonlyscan = off;"
 )
 _LOCK_CAPACITY = """
 SELECT pg_catalog.current_setting('max_locks_per_transaction')::int
@@ -77,8 +78,8 @@ def value_query(cursor: Any, sequence: Sequence) -> Any:
     """A query of one row, for a transaction that holds the tables: last_value, is_called, extreme, and whether all
     names still mean what the catalogs said before the locks."""
     relations = {(column.schema, column.table): column.relation for column in sequence.compared_columns}
-    relations[sequence.schema, sequence.sequence] = sequence.oid
-    unchanged = [
+    unchanged = [sql.SQL("tableoid = {}").format(sql.Literal(sequence.oid))]
+    unchanged += [
         sql.SQL("pg_catalog.to_regclass({})::pg_catalog.oid = {}").format(
             sql.Literal(sql.Identifier(*name).as_string(cursor)), sql.Literal(oid)
         )
@@ -123,16 +124,16 @@ def read_assessments(connections: Connections, sequences: list[Sequence]) -> lis
 
 def _batches(sequences: list[Sequence], slots: int, workers: int) -> list[list[Sequence]]:
     """Batches of at most so many lock slots, all alike and as many for each worker, so that none waits at the end."""
-    whole = sum(map(lock_slots, sequences))
-    rounds = math.ceil(whole / slots / workers)
-    most = min(slots, math.ceil(whole / max(rounds * workers, 1)))
+    needed = [lock_slots(sequence) for sequence in sequences]
+    rounds = math.ceil(sum(needed) / slots / workers)
+    most = min(slots, math.ceil(sum(needed) / max(rounds * workers, 1)))
     batches: list[list[Sequence]] = []
     room = 0
-    for sequence in sequences:
-        room -= lock_slots(sequence)
+    for sequence, its_slots in zip(sequences, needed, strict=True):
+        room -= its_slots
         if room < 0 or not batches:
             batches.append([])
-            room = most - lock_slots(sequence)
+            room = most - its_slots
         batches[-1].append(sequence)
     return batches
 

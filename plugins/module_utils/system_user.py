@@ -51,6 +51,7 @@ class SystemUser:
         environment: Mapping[str, str] | None = None,
         stdin: IO[bytes] | None = None,
         limit: str = "",
+        stdout: IO[bytes] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program as this user, in the C locale and without the caller's libpq variables.
 
@@ -58,6 +59,7 @@ class SystemUser:
         :param environment: variables to add.
         :param stdin: an open file to read from; nothing by default.
         :param limit: the variable that sets the timeout.
+        :param stdout: an open file to write to, which the result does not have then.
         :raises OSError: when it cannot be started.
         :raises RollbackError: ``program_timeout``.
         """
@@ -69,7 +71,7 @@ class SystemUser:
             inherited["HOME"] = pwd.getpwuid(self.uid).pw_dir
         with subprocess.Popen(
             command, cwd=cwd, env={**inherited, "LC_ALL": "C", **(environment or {})},
-            stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=stdin or subprocess.DEVNULL, stdout=stdout or subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, errors="replace", start_new_session=True, **identity,
         ) as process:  # fmt: skip
             try:

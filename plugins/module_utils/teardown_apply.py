@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import PURGE
 from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import require_confirmed
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
@@ -26,6 +28,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle imp
     read_bundle,
     withdraw_bundle,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import (
     COMMITTED,
@@ -37,6 +40,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
     Planned,
     PlanRequest,
     make_plan,
+    nothing_to_do,
     read_plan,
     reading,
 )
@@ -45,11 +49,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine
     quarantine_schema,
     taken_schemas,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_retention import TIME, keep_until
 
 #: Makes the plan again, with what the bundle begins with, or refuses.
 Confirmed = Callable[[Any], tuple[Planned, dict[str, Any]]]
 
-_NOW = """SELECT pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
+_NOW = "SELECT pg_catalog.now()"
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,9 @@ class Order:
     :ivar batch: the tokens that were shown, by host.
     :ivar planned_rows: of all tables when it was planned; None when nobody knew.
     :ivar max_row_growth: percent that there may be more of them by now.
-    :ivar timeout: seconds that one run of pg_dump or pg_restore may take.
+    :ivar timeout: seconds that one run of pg_dump or pg_restore may take, or a command of the cipher.
     :ivar artifacts_last: whether the directory is known to outlive the execution environment.
+    :ivar retention: how long the bundle is to be kept.
     """
 
     request: PlanRequest
@@ -74,6 +80,8 @@ class Order:
     max_row_growth: int
     timeout: float
     artifacts_last: bool
+    retention: timedelta
+    cipher: Cipher
 
     def require(self, planned: Planned) -> None:
         """Refuse unless this very plan was confirmed and nothing stands in its way.
@@ -110,14 +118,13 @@ def tear_down(connection: Any, server: ServerInfo, order: Order, check_mode: boo
     plan = planned.plan
     result = {"changed": False, "status": "ok", "token": plan["token"], "plan": plan, "broken": []}
     if not plan["objects"]:
-        return {**result, **_nothing_to_do(connection, order)}
+        return {**result, **_nothing_to_do(connection, order, plan)}
     order.require(planned)
     result |= {"changed": True, "status": "changed", "broken": broken_now(plan)}
     if order.request.drop:
         require_lasting(order.artifacts_dir, order.artifacts_last)
     if check_mode:
-        would = "drop" if order.request.drop else "quarantine"
-        return {**result, "msg": f"Would {would} {_count(plan)}. Check mode does nothing."}
+        return {**result, "msg": f"Would {plan['mode']} {_count(plan)}. Check mode does nothing."}
     lock_timeout_ms = parse_lock_timeout(order.request.lock_timeout, server)
 
     def confirmed(cursor: Any) -> tuple[Planned, dict[str, Any]]:
@@ -127,12 +134,19 @@ def tear_down(connection: Any, server: ServerInfo, order: Order, check_mode: boo
 
     with new_bundle(connection, order.artifacts_dir, order.host, order.run_id) as partial:
         if order.request.drop:
-            bundle, done = _dropped(
-                drop(connection, server, planned, confirmed, lock_timeout_ms, partial, order.timeout), planned
+            dropped = drop(
+                connection, server, planned, confirmed, lock_timeout_ms, partial, order.timeout, order.cipher
             )
+            bundle, done = dropped.bundle, _told(dropped, planned)
         else:
             bundle, done = _quarantined(connection, planned, confirmed, lock_timeout_ms, partial, order.run_id)
-    return {**result, **done, "bundle": str(bundle.directory), "msg": done["msg"] + _noted(bundle)}
+    return {
+        **result,
+        **done,
+        "bundle": str(bundle.directory),
+        "keep_until": bundle.content["keep_until"],
+        "msg": done["msg"] + _noted(bundle),
+    }
 
 
 def _heading(cursor: Any, server: ServerInfo, order: Order, planned: Planned) -> dict[str, Any]:
@@ -140,9 +154,11 @@ def _heading(cursor: Any, server: ServerInfo, order: Order, planned: Planned) ->
     cursor.execute(_NOW)
     (now,) = cursor.fetchone()
     return {
-        "mode": planned.plan["mode"], "host": order.host, "run_id": order.run_id, "created": now,
+        "mode": planned.plan["mode"], "host": order.host, "run_id": order.run_id,
+        "created": now.astimezone(UTC).strftime(TIME), "keep_until": keep_until(now, order.retention),
         "database": server.database, "system_identifier": cluster_identifier(cursor),
         "server_version_num": server.version_num, "role": server.user, "plan": planned.plan,
+        "schema": order.request.quarantine,
     }  # fmt: skip
 
 
@@ -154,8 +170,10 @@ def _quarantined(
         again, heading = confirmed(cursor)
         schema = quarantine_schema(run_id, taken_schemas(cursor))
         prepared = prepare_quarantine(cursor, again, schema)
+        acting = Acting(cursor, lock_timeout_ms)
+        prepared.take_history(cursor, acting)
         bundle = finish_bundle(partial, {**heading, **prepared.content})
-        prepared.move(cursor, Acting(cursor, lock_timeout_ms))
+        prepared.move(cursor, acting)
         return bundle
 
     tables = [(each.schema, each.short) for each in planned.targets.tables if each.kind == "table"]
@@ -168,16 +186,26 @@ def _quarantined(
     }
 
 
-def _dropped(done: Dropped, planned: Planned) -> tuple[Bundle, dict[str, Any]]:
-    return done.bundle, {
+def _told(done: Dropped, planned: Planned) -> dict[str, Any]:
+    encryption = done.bundle.content["encryption"]
+    did = "Purged" if planned.plan["mode"] == PURGE else "Dropped"
+    said = [f"{did} {_count(planned.plan)}. The bundle has every row, and was seen to bring the objects back."]
+    if encryption:
+        said.append("It is encrypted.")
+        said += [] if encryption["proven"] else [
+            "That it can be decrypted could not be proven here, since teardown_bundle_decrypt is not set: try it where"
+            " the key is."
+        ]
+    return {
         "attempts": done.attempts,
         "exports": done.exports,
         "held_ms": done.held_ms,
-        "msg": f"Dropped {_count(planned.plan)}. The bundle has every row, and was seen to bring the objects back.",
+        "encryption": encryption,
+        "msg": " ".join(said),
     }
 
 
-def _nothing_to_do(connection: Any, order: Order) -> dict[str, Any]:
+def _nothing_to_do(connection: Any, order: Order, plan: dict[str, Any]) -> dict[str, Any]:
     """Also the end of a run that was killed after its commit: its bundle gets the note it lacks."""
     for path in bundles_of(order.artifacts_dir, order.host):
         try:
@@ -194,7 +222,7 @@ def _nothing_to_do(connection: Any, order: Order) -> dict[str, Any]:
                 "msg": f"Nothing to do: the run {bundle.content['run_id']} was interrupted after it had done it all."
                 f"{_noted(bundle)}",
             }
-    return {"msg": "Nothing to do: the database has nothing of what the manifest names."}
+    return {"msg": nothing_to_do(plan)}
 
 
 def _noted(bundle: Bundle) -> str:

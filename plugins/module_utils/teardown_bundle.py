@@ -35,6 +35,9 @@ FORMAT_VERSION = 1
 BUNDLE, PARTIAL = "bundle", ".bundle.partial"
 CONTENT = "bundle.json"
 
+#: What it is called while it is removed, and what then says so in its place.
+EXPIRED, NOTE_EXPIRED = ".bundle.expired", "bundle-expired.json"
+
 #: Notes that are added later: the teardown was committed, and it was undone.
 NOTE_COMMITTED, NOTE_RETURNED, NOTE_UNDONE = "committed.json", "returned.json", "undone.json"
 _NOTES = (NOTE_COMMITTED, NOTE_RETURNED, NOTE_UNDONE)
@@ -128,7 +131,38 @@ def withdraw_bundle(partial: Path) -> None:
 
 
 def read_bundle(directory: Path) -> Bundle:
-    """:raises RollbackError: ``bundle_missing``, ``bundle_incomplete``, ``bundle_damaged``, ``bundle_unknown``."""
+    """With all its files as they were written.
+
+    :raises RollbackError: those of read_content().
+    """
+    content = read_content(directory)
+    found = {path.name for path in directory.iterdir()} - {CONTENT, *_NOTES}
+    if missing := sorted(set(content["files"]) - found):
+        raise _damaged(directory, f"{', '.join(missing)} is missing")
+    for each in file_sums(directory, untold):
+        if each.path in content["files"] and content["files"][each.path] != each.sha256:
+            raise _damaged(directory, f"{each.path} was changed or cut off after it was written")
+    return Bundle(directory, content)
+
+
+def read_content(directory: Path) -> dict[str, Any]:
+    """What a bundle says of itself, without its other files.
+
+    :raises RollbackError: ``bundle_missing``, ``bundle_expired``, ``bundle_incomplete``, ``bundle_damaged``,
+        ``bundle_unknown``.
+    """
+    if not directory.is_dir() and directory.exists():
+        raise RollbackError(
+            "bundle_missing",
+            f"{directory} is no directory, so it is no bundle.",
+            "Give rollback_bundle the bundle's directory; nothing was done.",
+        )
+    if (directory / BUNDLE / CONTENT).exists():
+        raise RollbackError(
+            "bundle_missing",
+            f"{directory} is the directory of a run; its bundle is {directory / BUNDLE}.",
+            "Give rollback_bundle that one; nothing was done.",
+        )
     if directory.name == PARTIAL or (directory.is_dir() and not (directory / CONTENT).exists()):
         raise RollbackError(
             "bundle_incomplete",
@@ -138,6 +172,12 @@ def read_bundle(directory: Path) -> Bundle:
     try:
         content = json.loads((directory / CONTENT).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        if (directory.parent / NOTE_EXPIRED).exists():
+            raise RollbackError(
+                "bundle_expired",
+                f"The bundle {directory} was removed when its retention had ended ({directory.parent / NOTE_EXPIRED}).",
+                "Take the copy of it from your backup of the artifacts, or restore the database; nothing was done.",
+            ) from error
         raise RollbackError(
             "bundle_missing",
             f"There is no bundle {directory}.",
@@ -156,13 +196,15 @@ def read_bundle(directory: Path) -> Bundle:
         )
     if digest(canonical({name: value for name, value in content.items() if name != "sum"})) != content["sum"]:
         raise _damaged(directory, f"{CONTENT} was changed after it was written")
-    found = {path.name for path in directory.iterdir()} - {CONTENT, *_NOTES}
-    if missing := sorted(set(content["files"]) - found):
-        raise _damaged(directory, f"{', '.join(missing)} is missing")
-    for each in file_sums(directory, untold):
-        if each.path in content["files"] and content["files"][each.path] != each.sha256:
-            raise _damaged(directory, f"{each.path} was changed or cut off after it was written")
-    return Bundle(directory, content)
+    return content
+
+
+def note_expired(directory: Path, keep_until: str | None) -> None:
+    """Say in its place that a bundle is gone.
+
+    :raises OSError: when it cannot be written.
+    """
+    write_file(directory.with_name(NOTE_EXPIRED), json.dumps({"keep_until": keep_until}, indent=2) + "\n")
 
 
 def bundles_of(artifacts_dir: str, host: str) -> list[Path]:

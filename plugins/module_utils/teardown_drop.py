@@ -24,7 +24,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2, sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump import find_pg_dump
-from ansible_collections.pgops.rollback.plugins.module_utils.dump_snapshot import require_session
+from ansible_collections.pgops.rollback.plugins.module_utils.dump_snapshot import kept_alive, require_session
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 from ansible_collections.pgops.rollback.plugins.module_utils.file_sums import file_sums
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import LockNotObtainedError
@@ -39,8 +39,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts i
     require_no_ring,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import Bundle, finish_bundle, unwritable
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher, Encryption
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import (
-    ARCHIVE,
     Contents,
     export,
     freeze_sequences,
@@ -49,6 +49,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export imp
     require_room,
     sequence_states,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import take_history
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import Planned
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof import (
     catalog_now,
@@ -107,6 +108,7 @@ class _Export:
     scripts: Scripts
     sums: dict[str, str]
     pg_dump_major: int
+    encryption: Encryption | None
 
 
 def drop(
@@ -117,6 +119,7 @@ def drop(
     lock_timeout_ms: int,
     partial: Path,
     timeout: float,
+    cipher: Cipher,
 ) -> Dropped:
     """Export what the plan names, drop it, and leave a bundle that brings it back.
 
@@ -124,18 +127,20 @@ def drop(
     :param recheck: reads the plan again with the cursor that it is given, and what a bundle begins with; it raises
         RollbackError unless that is the plan that was confirmed.
     :param partial: of teardown_outcome.new_bundle().
-    :param timeout: seconds that pg_dump may take.
+    :param timeout: seconds that pg_dump may take, and each command of the cipher.
     :raises RollbackError: ``disk_full``, ``pooler``, ``binaries_missing``, ``privilege_missing``, ``row_security``,
         ``not_exportable``, ``dump_failed``, ``archive_damaged``, ``export_differs``, ``drop_refused``,
         ``drop_took_more``, ``undo_impossible``, ``lock_timeout``, ``artifacts_unwritable``, those of ``recheck`` and of
-        catalog_reading.told_why(). Nothing has happened then.
+        Cipher.require(), Cipher.seal() and catalog_reading.told_why(). Nothing has happened then.
     :raises psycopg2.Error: when the connection is lost. If that was at the commit, the bundle is there, and
         teardown_outcome() tells whether it was committed.
     """
     require_session(server)
-    require_room(partial, planned)
+    # Of what is encrypted there are two for a while.
+    require_room(partial, planned, 2 if cipher.encrypt else 1)
+    cipher.require(partial)
     pg_dump = find_pg_dump(server.major)
-    attempts = _Drop(connection, recheck, lock_timeout_ms, partial, pg_dump, timeout)
+    attempts = _Drop(connection, recheck, lock_timeout_ms, partial, pg_dump, timeout, cipher)
     tables = [(each.schema, each.short) for each in planned.targets.tables if each.kind == "table"]
     bundle, number = in_attempts(connection, lock_timeout_ms, tables, planned.targets.relations, attempts.attempt)
     return Dropped(bundle, number, attempts.exports, int((time.monotonic() - attempts.held_since) * 1000))
@@ -146,7 +151,7 @@ class _Drop:
 
     def __init__(
         self, connection: Any, recheck: Callable[[Any], tuple[Planned, dict[str, Any]]], lock_timeout_ms: int,
-        partial: Path, pg_dump: Path, timeout: float,
+        partial: Path, pg_dump: Path, timeout: float, cipher: Cipher,
     ) -> None:  # fmt: skip
         self.exports = 0
         self.held_since = 0.0
@@ -156,7 +161,7 @@ class _Drop:
         self._partial = partial
         self._pg_dump = pg_dump
         self._timeout = timeout
-        self._archive = Archive(partial / ARCHIVE, pg_dump.with_name("pg_restore"), timeout)
+        self._cipher = cipher
         self._export: _Export | None = None
 
     def attempt(self, cursor: Any) -> Bundle:
@@ -171,11 +176,13 @@ class _Drop:
         state = (before.fingerprint, contents, frozenset(planned.radius.closure.objects))
         if self._export is None or self._export.state != state:
             self.exports += 1
-            export(self._connection, self._pg_dump, self._archive.path, tables, self._timeout)
-            self._export = self._read_export(cursor, planned, contents, state)
+            with self._cipher.place(self._partial) as path:
+                export(self._connection, self._pg_dump, path, tables, self._timeout)
+                archive = Archive(path, self._pg_dump.with_name("pg_restore"), self._timeout)
+                self._export = self._read_export(cursor, planned, contents, state, archive)
         begun = time.monotonic()
         before = _catalog(cursor)
-        self._act(cursor, planned, _PROOFS * (time.monotonic() - begun))
+        history = self._act(cursor, planned, _PROOFS * (time.monotonic() - begun))
         after = _catalog(cursor)
         self._rehearse(cursor, before, contents)
         difference = compare(before, after)
@@ -183,8 +190,10 @@ class _Drop:
             **heading,
             "oids": {each.label: [each.catalog, each.oid] for each in planned.targets.objects},
             "pg_dump_major": self._export.pg_dump_major,
+            "encryption": self._export.encryption and self._export.encryption.as_json(),
             "steps": self._export.steps.as_json(),
             "contents": contents.as_json(),
+            "history": history,
             "fingerprint": before.fingerprint,
             "dropped": [asdict(each.object) for each in difference.dropped],
             "altered": [
@@ -195,12 +204,13 @@ class _Drop:
         }  # fmt: skip
         return finish_bundle(self._partial, content, self._export.sums)
 
-    def _read_export(self, cursor: Any, planned: Planned, contents: Contents, state: Any) -> _Export:
-        """See that it holds every row, and put in order what an undo takes of it.
+    def _read_export(
+        self, cursor: Any, planned: Planned, contents: Contents, state: Any, archive: Archive
+    ) -> _Export:
+        """See that it holds every row, put in order what an undo takes of it, and encrypt it.
 
-        :raises RollbackError: ``archive_damaged``, ``export_differs``.
+        :raises RollbackError: ``archive_damaged``, ``export_differs``, and those of Cipher.seal().
         """
-        archive = self._archive
         steps = choose(cursor, planned.radius.closure, archive.entries())
         exported = dict(zip(steps.tables, _counted(archive, steps), strict=True))
         expected = {(schema, table): rows for schema, table, rows, _hash in contents.tables}
@@ -213,21 +223,25 @@ class _Drop:
             )
         scripts = scripts_of(archive, steps)
         try:
-            # Now, for nobody is kept out yet.
-            sync(archive.path)
-            sums = {each.path: each.sha256 for each in file_sums(self._partial, untold)}
-        except OSError as error:
-            raise unwritable(archive.path, error) from error
-        try:
             major = int(certain(_MAJOR.match(read_head(archive.path).dump_version)).group())
         except (ArchiveDamagedError, OSError) as error:
             raise undo_impossible(f"the head of the archive cannot be read ({error})") from error
-        return _Export(state, steps, scripts, sums, major)
+        with kept_alive(self._connection):
+            encryption = self._cipher.seal(archive.path, self._partial, self._timeout)
+        try:
+            # Now, for nobody is kept out yet.
+            for path in self._partial.iterdir():
+                sync(path)
+            sums = {each.path: each.sha256 for each in file_sums(self._partial, untold)}
+        except OSError as error:
+            raise unwritable(self._partial, error) from error
+        return _Export(state, steps, scripts, sums, major, encryption)
 
-    def _act(self, cursor: Any, planned: Planned, proofs: float) -> None:
+    def _act(self, cursor: Any, planned: Planned, proofs: float) -> dict[str, Any] | None:
         """:param proofs: seconds that they will take afterwards.
+        :returns: what the bundle keeps of the history row.
         :raises LockNotObtainedError: for another attempt.
-        :raises RollbackError: ``drop_refused``, ``drop_took_more``.
+        :raises RollbackError: ``drop_refused``, ``drop_took_more``, those of take_history().
         """
         targets = planned.targets
         tables = [sql.Identifier(each.schema, each.short) for each in targets.tables if each.kind == "table"]
@@ -245,10 +259,15 @@ class _Drop:
                 ("SEQUENCE IF EXISTS", sequences),
             ) if names
         ]  # fmt: skip
+        statements += [
+            sql.SQL("DROP SCHEMA {}").format(sql.Identifier(targets.schema))
+            for _oid in planned.radius.closure.whole("pg_namespace")
+        ]
         cursor.execute("SAVEPOINT before_drop")
         staying = self._staying(planned)
         require_no_ring(cursor, {*staying, *targets.relations})
         acting = Acting(cursor, self._lock_timeout_ms, proofs)
+        history = take_history(cursor, acting, planned.history)
         self.held_since = acting.begun
         with refused(cursor, "drop_refused", "drop the objects"):
             # First, for whoever makes something that uses them is done then, and it is among what was there. All in
@@ -265,6 +284,7 @@ class _Drop:
             cursor.execute("ROLLBACK TO SAVEPOINT before_drop")
             raise took_more(cursor, more)
         cursor.execute("RELEASE SAVEPOINT before_drop")
+        return history
 
     @staticmethod
     def _staying(planned: Planned) -> set[int]:

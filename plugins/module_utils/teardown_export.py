@@ -77,13 +77,14 @@ class Contents:
         }
 
 
-def require_room(directory: Path, planned: Planned) -> None:
-    """:raises RollbackError: ``disk_full``, ``artifacts_unwritable``."""
+def require_room(directory: Path, planned: Planned, archives: int) -> None:
+    """:param archives: how many there are at once.
+    :raises RollbackError: ``disk_full``, ``artifacts_unwritable``."""
     try:
         free = shutil.disk_usage(directory).free
     except OSError as error:
         raise unwritable(directory, error) from error
-    needed = planned.plan["disk"]["bytes"]
+    needed = planned.plan["disk"]["bytes"] * archives
     if free < needed:
         raise RollbackError(
             "disk_full",

@@ -48,6 +48,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.rehearsal_verificat
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.restored_server import server_for
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest, make_plan
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import UndoRequest, undo
 from ansible_collections.pgops.rollback.plugins.module_utils.verification import CheckResult
@@ -117,6 +118,7 @@ class _Run:
             "how long locks are waited for, since nobody else works in the copy",
             "the application, its endpoints, rollback_before and rollback_after",
             f"what was changed since {self._taken}",
+            *(["the bundle's encryption, and the room for it in rollback_artifacts_dir"] if asked.plan.drop else []),
         ]
 
     def run(self) -> dict[str, Any]:
@@ -179,7 +181,8 @@ class _Run:
         order = Order(
             request, host=_HOST, confirm=plan["token"], batch={_HOST: plan["token"]}, artifacts_dir=str(artifacts),
             run_id=_RUN, planned_rows=plan["rows"]["total"], max_row_growth=0, timeout=self._left(),
-            artifacts_last=True,  # as long as the copy that they are of
+            # As long as the copy that they are of, beside which they are, in the open.
+            artifacts_last=True, retention=timedelta(seconds=self._left()), cipher=Cipher(),
         )  # fmt: skip
         torn_down = tear_down(connection, copy, order, check_mode=False)
         self._result["would_break"] = torn_down["broken"]
@@ -190,14 +193,15 @@ class _Run:
         self._verified(before, look(connections, verifying, plan))
 
         self._begin("undo", "undoing it")
-        back = UndoRequest(str(artifacts), _HOST, torn_down["bundle"], request.lock_timeout, self._left())
+        back = UndoRequest(str(artifacts), _HOST, torn_down["bundle"], request.lock_timeout, self._left(), Cipher())
         undone = undo(connection, copy, back, check_mode=False)
         self._done(DEGRADED if undone["notes"] else PASSED, undone["msg"])
 
         self._begin("verify_undo", "looking whether all is back")
         after = look(connections, verifying)
         again = make_plan(connection, copy, request).plan
-        self._back(plan, again, news(before, after) + news(after, before))
+        # What it found before and does not find now is another state, too.
+        self._back(plan, again, news(before, after) + news(before=after, after=before))
 
     def _compared(self, copy: ServerInfo) -> Verifying:
         provenance = self._asked.plan.provenance

@@ -27,7 +27,9 @@ from ansible_collections.pgops.rollback.plugins.module_utils.table_content impor
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_archive import Archive, Late, Steps
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import AGAIN, Acting, in_attempts
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import NOTE_RETURNED, Bundle
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE, sequence_states
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import sequence_states
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import history_conflicts, put_history
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof import catalog_now
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import refused, snapshot_of
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import resolve
@@ -36,7 +38,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.wording import list
 #: How many names a message has.
 _NAMED = 5
 
-#: Seconds that pg_restore may take to print the definitions.
 #: What pg_restore would set for a session, and we for a transaction.
 _SETTINGS = (
     "SET LOCAL check_function_bodies = off; SET LOCAL client_min_messages = warning; SET LOCAL row_security = off;"
@@ -64,6 +65,9 @@ FROM (
     SELECT 'ROUTINE', '', p.oid::regprocedure::text, p.proacl, acldefault('f', p.proowner)
     FROM unnest(%(routines)s::text[]) AS w (name) JOIN pg_proc p ON p.oid = w.name::regprocedure
     WHERE p.proacl IS NOT NULL
+    UNION ALL
+    SELECT 'SCHEMA', '', quote_ident(n.nspname), n.nspacl, acldefault('n', n.nspowner) FROM pg_namespace n
+    WHERE n.nspname = ANY (%(namespaces)s::text[]) AND n.nspacl IS NOT NULL
 ) AS o, LATERAL (
     SELECT 1 AS step, grantee FROM aclexplode(o.acl) UNION SELECT 2, grantee FROM aclexplode(o.initial)
 ) AS g ORDER BY g.step
@@ -132,20 +136,19 @@ def attach(acting: Acting, late: list[Late]) -> None:
 
 
 def restore_dropped(
-    connection: Any, server: ServerInfo, bundle: Bundle, lock_timeout_ms: int, timeout: float
+    connection: Any, server: ServerInfo, bundle: Bundle, lock_timeout_ms: int, timeout: float, cipher: Cipher
 ) -> Restored:
     """Bring everything back that a drop took, prove that it is as it was, and commit.
 
     :param connection: in autocommit mode.
     :param bundle: of a drop in this database.
-    :param timeout: seconds that one run of pg_restore may take.
+    :param timeout: seconds that one run of pg_restore may take, or of the command that decrypts.
     :raises RollbackError: ``undo_conflict``, ``undo_refused``, ``undo_unequal``, ``lock_timeout``,
-        ``archive_damaged``, ``binaries_missing``, and those of catalog_reading.told_why(). Nothing has happened then.
+        ``archive_damaged``, ``binaries_missing``, and those of Cipher.archive_of() and catalog_reading.told_why().
+        Nothing has happened then.
     """
     content, steps = bundle.content, Steps.of(bundle)
     pg_restore = find_pg_dump(max(server.major, content["pg_dump_major"])).with_name("pg_restore")
-    archive = Archive(bundle.directory / ARCHIVE, pg_restore, timeout)
-    scripts = scripts_of(archive, steps)
 
     def work(cursor: Any) -> None:
         require_free(cursor, content)
@@ -159,6 +162,7 @@ def restore_dropped(
         with refused(cursor, "undo_refused", "bring the objects back"):
             acting = Acting(cursor, lock_timeout_ms)
             attach(acting, steps.late)
+            put_history(cursor, acting, content["history"])
             acting.end()
             _validate(cursor, steps)
         _require_equal(_differences(cursor, content, catalog_now(cursor).objects))
@@ -166,7 +170,10 @@ def restore_dropped(
         with suppress(OSError):  # a rerun after a kill says less then
             bundle.note(NOTE_RETURNED, {each.label: [each.catalog, each.oid] for each in made})
 
-    _none, attempts = in_attempts(connection, lock_timeout_ms, [], steps.survivors, work)
+    with cipher.archive_of(bundle, timeout) as path:
+        archive = Archive(path, pg_restore, timeout)
+        scripts = scripts_of(archive, steps)
+        _none, attempts = in_attempts(connection, lock_timeout_ms, [], steps.survivors, work)
     return Restored(attempts, _analyzed(connection, content))
 
 
@@ -179,7 +186,7 @@ def _reset_privileges(cursor: Any, steps: Steps) -> None:
     """To those that an object has when it is made: default privileges may have given it to anybody meanwhile."""
     cursor.execute(_PRIVILEGES, {
         "schemas": [each[0] for each in steps.relations], "names": [each[1] for each in steps.relations],
-        "routines": steps.routines,
+        "routines": steps.routines, "namespaces": steps.schemas,
     })  # fmt: skip
     statements = []
     for kind, schema, name, step, named, role in cursor.fetchall():
@@ -217,8 +224,9 @@ def require_free(cursor: Any, content: dict[str, Any]) -> None:
 
     wanted = {place(each["kind"], each["name"]) for each in content["dropped"]}
     taken = sorted(each.label for each in catalog_now(cursor).objects.values() if place(*each.key) in wanted)
-    if taken:
-        raise _conflict([f"{label} is there" for label in taken])
+    problems = [f"{label} is there" for label in taken] + history_conflicts(cursor, content["history"])
+    if problems:
+        raise _conflict(problems)
 
 
 def _different_rows(cursor: Any, content: dict[str, Any]) -> list[str]:

@@ -103,12 +103,14 @@ class Targets:
     :ivar missing: kind and name of what the manifest names and the database lacks.
     :ivar overloads: functions that have the name of one of the manifest and are not in it.
     :ivar manifest: the part of it that a plan is made of, in a fixed order.
+    :ivar schema: that is dropped, too, when nothing is left in it; empty for none.
     """
 
     objects: list[Target]
     missing: list[tuple[str, str]] = field(default_factory=list)
     overloads: list[str] = field(default_factory=list)
     manifest: dict[str, Any] = field(default_factory=dict)
+    schema: str = ""
 
     @property
     def relations(self) -> list[int]:
@@ -126,10 +128,16 @@ class Targets:
 def read_manifest(manifest: Any) -> dict[str, list[str]]:
     """The lists of what goes, each without blanks around its names.
 
-    :raises RollbackError: ``manifest_invalid``, ``manifest_empty``.
+    :raises RollbackError: ``manifest_invalid``, ``manifest_unreadable``, ``manifest_empty``.
     """
     if not isinstance(manifest, dict):
         raise _invalid("it is no dictionary")
+    if manifest.get("unreadable"):
+        raise RollbackError(
+            "manifest_unreadable",
+            f"The manifest's file cannot be read: {manifest['unreadable']}.",
+            "Correct rollback_manifest or the file; nothing was done.",
+        )
     found = {}
     for section, kind in SECTIONS.items():
         names = manifest.get(section) or []
@@ -145,10 +153,15 @@ def read_manifest(manifest: Any) -> dict[str, list[str]]:
     return found
 
 
+def no_targets() -> Targets:
+    """Of a purge where nothing is in quarantine."""
+    return Targets([], manifest={"name": "", **{section: [] for section in SECTIONS}})
+
+
 def resolve(cursor: Any, manifest: Any) -> Targets:
     """:param cursor: in a transaction of table_content.begin_reading().
-    :raises RollbackError: ``manifest_invalid``, ``manifest_empty``, ``name_invalid``, ``system_schema``,
-        ``object_twice``, ``object_kind``, ``object_ambiguous``, ``object_required``.
+    :raises RollbackError: those of read_manifest(), ``name_invalid``, ``system_schema``, ``object_twice``,
+        ``object_kind``, ``object_ambiguous``, ``object_required``.
     """
     lists = read_manifest(manifest)
     names = {

@@ -13,8 +13,9 @@ version_added: 0.1.0
 description:
   - Makes the plan of M(pgops.rollback.teardown_plan) again, first alone and then under its locks, and refuses unless it
     is the very plan that O(confirm) stands for. Then all of it is done in one transaction, or nothing.
-  - For a V(drop) everything that goes is exported first with C(pg_dump), from the transaction's own snapshot. Before
-    the commit it is proven that nothing else has gone, and that the bundle makes everything again.
+  - For a V(drop), and for a V(purge) of what an earlier quarantine moved away, everything that goes is exported first
+    with C(pg_dump), from the transaction's own snapshot. Before the commit it is proven that nothing else has gone, and
+    that the bundle makes everything again.
   - Tables are locked in SHARE ROW EXCLUSIVE mode first, which lets readers and C(pg_dump) go on. An attempt that does
     not get all its locks within O(lock_timeout) rolls back entirely and lets everybody go on; after 20 attempts it
     gives up and names who stood in the way. No session is ended.
@@ -25,6 +26,7 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes
+  - pgops.rollback.teardown_request.purge
   - pgops.rollback.teardown_request
 options:
   confirm:
@@ -64,9 +66,29 @@ options:
       - That O(artifacts_dir) outlives the execution environment this runs in. Without it nothing is dropped in one.
     type: bool
     default: false
+  bundle_retention:
+    description:
+      - How long the bundle is to be kept, with C(s), C(m), C(h), C(d) or C(w). It records until when, and
+        M(pgops.rollback.teardown_expire) removes it afterwards.
+    type: str
+    default: 30d
+  bundle_encrypt:
+    description:
+      - A program and its arguments that read standard input and write standard output, and encrypt. With it the rows of
+        a V(drop) are written to the disk encrypted only. No shell runs it, and its arguments are no place for secrets.
+    type: list
+    elements: str
+    default: []
+  bundle_decrypt:
+    description:
+      - The way back. With it, it is proven before the commit that what was encrypted can be decrypted.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: pgops.rollback.teardown_plan
   - module: pgops.rollback.teardown_undo
+  - module: pgops.rollback.teardown_expire
 """
 
 EXAMPLES = r"""
@@ -81,6 +103,20 @@ EXAMPLES = r"""
     host: db1
     artifacts_dir: /var/lib/rollback
     run_id: 20261125T120000Z-1a2b
+
+- name: The same, with the rows on the disk encrypted only
+  pgops.rollback.teardown:
+    login_db: app
+    manifest: "{{ teardown_manifest }}"
+    mode: drop
+    confirm: rb-1f2e3d4c5b6a
+    batch:
+      db1: rb-1f2e3d4c5b6a
+    host: db1
+    artifacts_dir: /var/lib/rollback
+    run_id: 20261125T120000Z-1a2b
+    bundle_encrypt: [age, -R, /etc/rollback/recipients]
+    bundle_decrypt: [age, -d, -i, /etc/rollback/key]
 """
 
 RETURN = r"""
@@ -101,6 +137,17 @@ bundle:
   description: Directory with all that an undo needs.
   returned: when something was done
   type: str
+keep_until:
+  description: Until when it is to be kept, in UTC.
+  returned: when something was done
+  type: str
+  sample: "2026-12-25T12:00:00Z"
+encryption:
+  description:
+    - The RV(encryption.sha256) of the rows' archive before it was encrypted, and whether it was RV(encryption.proven)
+      that it can be decrypted. Null when it is not encrypted.
+  returned: when something was dropped
+  type: dict
 schema:
   description: The quarantine.
   returned: when something was moved there
@@ -125,11 +172,12 @@ broken:
 code:
   description:
     - Stable code of the error. V(confirmation_invalid), V(confirmation_foreign), V(confirmation_stale),
-      V(teardown_blocked), V(rows_grown), V(quarantine_refused), V(bundle_exists),
+      V(teardown_blocked), V(rows_grown), V(quarantine_refused), V(history_refused), V(bundle_exists),
       V(artifacts_unwritable), V(artifacts_vanish), V(artifacts_dir_relative), V(unsafe_name), V(bundle_damaged),
       V(disk_full), V(not_exportable), V(privilege_missing), V(row_security), V(dump_failed), V(program_timeout),
       V(archive_damaged), V(export_differs), V(drop_refused), V(drop_took_more), V(undo_impossible),
-      V(binaries_missing), V(pooler), those of M(pgops.rollback.teardown_plan).
+      V(binaries_missing), V(pooler), V(encryption_failed), V(decryption_failed), those of
+      M(pgops.rollback.teardown_plan).
   returned: failure
   type: str
 """
@@ -143,10 +191,15 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connections import 
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import (
+    PURGE_ARGUMENTS,
+    PURGE_REQUIRED,
+    plan_or_purge,
+)
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    **PLAN_ARGUMENTS,
+    **PURGE_ARGUMENTS,
     "confirm": {"type": "str", "required": True},
     "batch": {"type": "dict", "required": True},
     "host": {"type": "str", "required": True},
@@ -156,15 +209,20 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "max_row_growth": {"type": "int", "default": 10},
     "timeout": {"type": "str", "default": "1h"},
     "artifacts_persistent": {"type": "bool", "default": False},
+    "bundle_retention": {"type": "str", "default": "30d"},
+    "bundle_encrypt": {"type": "list", "elements": "str", "default": []},
+    "bundle_decrypt": {"type": "list", "elements": "str", "default": []},
 }
 
 
 def teardown(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
     options = module.params
     order = Order(
-        plan_request(options),
+        plan_or_purge(connections.first, server, options),
         timeout=parse_duration(options["timeout"], "teardown_timeout").total_seconds(),
         artifacts_last=options["artifacts_persistent"],
+        retention=parse_duration(options["bundle_retention"], "teardown_bundle_retention"),
+        cipher=Cipher(tuple(options["bundle_encrypt"]), tuple(options["bundle_decrypt"])),
         batch={str(host): str(token) for host, token in options["batch"].items()},
         **{name: options[name] for name in (
             "host", "confirm", "artifacts_dir", "run_id", "planned_rows", "max_row_growth",
@@ -174,7 +232,7 @@ def teardown(connections: Connections, server: ServerInfo, module: AnsibleModule
 
 
 def main() -> None:
-    run_database_module(ARGUMENTS, teardown)
+    run_database_module(ARGUMENTS, teardown, required_if=PURGE_REQUIRED)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ short_description: Bring back what a teardown took
 version_added: 0.1.0
 description:
   - Verifies the bundle. Out of quarantine, it finds the objects by their recorded OIDs and moves them to where they
-    were and into their publications. After a drop, it makes them again from the bundle, with every row.
+    were and into their publications. After a drop, it makes them again from the bundle, with every row. After a purge,
+    it does so in the quarantine, whose own undo brings them from there to where they were.
   - In one transaction, and it proves before the commit that catalogs, rows and sequences are what they were.
   - It destroys nothing and asks for no token. Whatever is in its way is named, and then nothing is done.
 author:
@@ -40,6 +41,11 @@ options:
     description: How long one run of C(pg_restore) may take, with C(s), C(m), C(h) or C(d).
     type: str
     default: 1h
+  bundle_decrypt:
+    description: A program and its arguments that decrypt what standard input has to standard output. No shell runs it.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: pgops.rollback.teardown
 """
@@ -61,6 +67,10 @@ bundle:
   description: Directory of the bundle.
   returned: success
   type: str
+mode:
+  description: What is undone, V(quarantine), V(drop) or V(purge).
+  returned: success
+  type: str
 objects:
   description: How many objects are back.
   returned: success
@@ -78,7 +88,7 @@ code:
   description:
     - Stable code of the error. V(bundle_none), V(bundle_missing), V(bundle_incomplete), V(bundle_damaged),
       V(bundle_unknown), V(bundle_foreign), V(bundle_uncommitted), V(bundle_gone), V(undo_conflict), V(undo_refused),
-      V(undo_unequal),
+      V(undo_unequal), V(bundle_expired), V(decryption_missing), V(decryption_failed),
       V(archive_damaged), V(program_timeout), V(binaries_missing), V(duration_invalid),
       V(lock_timeout), V(lock_timeout_invalid), V(statement_timeout), V(catalog_changed), V(artifacts_dir_relative),
       V(unsafe_name), V(standby), V(connection_failed), V(connection_string), V(psycopg2_missing),
@@ -95,6 +105,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connection import S
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import UndoRequest, undo
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -103,6 +114,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "bundle": {"type": "path"},
     "lock_timeout": {"type": "str", "default": "500ms"},
     "timeout": {"type": "str", "default": "1h"},
+    "bundle_decrypt": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -110,6 +122,7 @@ def teardown_undo(connections: Connections, server: ServerInfo, module: AnsibleM
     require_primary(server)
     request = UndoRequest(
         timeout=parse_duration(module.params["timeout"], "teardown_timeout").total_seconds(),
+        cipher=Cipher(decrypt=tuple(module.params["bundle_decrypt"])),
         **{name: module.params[name] for name in ("artifacts_dir", "host", "bundle", "lock_timeout")},
     )
     return undo(connections.first, server, request, module.check_mode)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,9 +18,9 @@ import psycopg2
 import pytest
 import yaml
 
-from tests.support.database import TestDatabase
+from tests.support.artifact import build_artifact, install, run, tracked_files
+from tests.support.database import ROOT, TestDatabase
 
-REPOSITORY = Path(__file__).parents[2]
 #: All that lies at the top of the artifact; the manifests are ansible-galaxy's.
 CONTENT = {"COPYING", "README.md", "SECURITY.md", "changelogs", "docs", "meta", "playbooks", "plugins", "roles",
            "MANIFEST.json", "FILES.json"}  # fmt: skip
@@ -35,47 +34,20 @@ IMPORTER_SAYS = (
 )
 
 
-def run(program: str, *arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run one of Ansible's programs as a user elsewhere would: nothing of this checkout is in the environment."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PG"))}
-    return subprocess.run(
-        [Path(sys.executable).with_name(program), *arguments],
-        cwd=cwd,
-        env={**inherited, "PWD": str(cwd), "ANSIBLE_NOCOLOR": "1", **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def tracked() -> list[str]:
-    """The files of this repository, by their names in it."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, check=True, capture_output=True, text=True)
-    return [name for name in listed.stdout.split("\0") if name]
+    return tracked_files()
 
 
 @pytest.fixture(scope="module")
-def artifact(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive, from a copy of the tracked files: what else lies about in this checkout stays out of the test."""
-    copy = tmp_path_factory.mktemp("checkout")
-    for name in tracked:
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(REPOSITORY / name, copy / name, follow_symlinks=False)
-    built = run("ansible-galaxy", "collection", "build", "--output-path", copy / "dist", cwd=copy)
-    assert built.returncode == 0, built.stderr
-    (archive,) = (copy / "dist").iterdir()
-    return archive
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_artifact(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")
 def installed(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collections path with our collection alone; its dependency comes with the `ansible` package."""
-    path = tmp_path_factory.mktemp("installed")
-    done = run("ansible-galaxy", "collection", "install", artifact, "--offline", "--no-deps", "-p", path, cwd=path)
-    assert done.returncode == 0, done.stderr
-    return path
+    return install(artifact, tmp_path_factory.mktemp("installed"))
 
 
 def test_the_artifact_holds_what_a_user_needs_and_nothing_else(artifact: Path) -> None:
@@ -108,7 +80,7 @@ def test_ansible_doc_lists_everything_in_it(
 
 def test_an_execution_environment_gets_what_it_needs(installed: Path, tmp_path: Path) -> None:
     """Of what is written, since nothing here builds an image: ansible-builder accepts it, and finds our needs."""
-    definition = REPOSITORY / "execution-environment.yml"
+    definition = ROOT / "execution-environment.yml"
     created = run("ansible-builder", "create", "--file", definition, "--context", tmp_path / "context", cwd=tmp_path)
     assert created.returncode == 0, created.stdout + created.stderr
     wanted = yaml.safe_load((tmp_path / "context/_build/requirements.yml").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -20,13 +21,14 @@ from ansible_collections.pgops.rollback.plugins.module_utils.backup import Backu
 from ansible_collections.pgops.rollback.plugins.module_utils.canary import expected_canary
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from tests.support.database import ROOT, TestCluster, TestDatabase
+from tests.support.dumps import take_dump
 from tests.support.modules import run_module
 from tests.support.pages import blocks
 from tests.support.playbook import inventory, report, rollback, rollback_variables
 from tests.support.teardown import COACHING, load_application
 
 PAGE = ROOT / "SECURITY.md"
-READER, CHANGER, BACKUP = "pgops_reader", "pgops_operator", "pgops_backup"
+READER, CHANGER, BACKUP, RESTORER = "pgops_reader", "pgops_operator", "pgops_backup", "pgops_restorer"
 #: What the page calls the database.
 _NAME = re.compile(r"\bDATABASE app\b")
 
@@ -37,7 +39,7 @@ def statements(heading: str) -> list[str]:
     return [statement.strip() for statement in text.split(";") if statement.strip()]
 
 
-STATEMENTS = {role: statements(role) for role in (READER, CHANGER, BACKUP)}
+STATEMENTS = {role: statements(role) for role in (READER, CHANGER, BACKUP, RESTORER)}
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +98,20 @@ def look_at_sequences(database: TestDatabase, _directory: Path) -> str:
     return str(run["msg"]) if run.failed else ""
 
 
-def tear_down_and_undo(database: TestDatabase, directory: Path) -> str:
-    options = {**database.login(CHANGER), "manifest": COACHING, "allow_unknown_provenance": True}
+def quarantine_and_undo(database: TestDatabase, directory: Path) -> str:
+    return tear_down_and_undo(database, directory, mode="quarantine")
+
+
+def drop_and_undo(database: TestDatabase, directory: Path) -> str:
+    return tear_down_and_undo(database, directory, mode="drop", require_backup=False)
+
+
+def tear_down_and_undo(database: TestDatabase, directory: Path, **how: Any) -> str:
+    options = {**database.login(CHANGER), "manifest": COACHING, "allow_unknown_provenance": True, **how}
     planned = run_module("teardown_plan", options)
     if planned.failed or planned["plan"]["blockers"]:
         return str(planned.get("msg") or planned["plan"]["blockers"])
-    where = {"host": "db1", "artifacts_dir": str(directory)}
+    where = {"host": "db1", "artifacts_dir": str(directory / how["mode"])}
     confirmed = {"confirm": planned["token"], "batch": {"db1": planned["token"]}, "run_id": "r"}
     for name, given in (("teardown", {**options, **confirmed}), ("teardown_undo", database.login(CHANGER))):
         run = run_module(name, {**given, **where})
@@ -119,11 +129,29 @@ def write_canary(database: TestDatabase, _directory: Path) -> str:
     return ""
 
 
+def plan_restore(database: TestDatabase, directory: Path) -> str:
+    """While somebody is connected whose sessions only pg_signal_backend ends."""
+    administrator = database.cluster.connect()
+    administrator.cursor().execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (database.name,)
+    )
+    administrator.close()
+    dump = take_dump(database, directory, "custom")
+    with role_made(database, BACKUP):
+        session = database.connect(BACKUP)
+        where = {"host": "db1", "artifacts_dir": str(directory)}
+        options = {"source": "pg_dump", "path": str(dump), "disk_free": "100GB", **where}
+        run = run_module("database_restore_plan", {**database.login(RESTORER), **options})
+        session.close()
+    return str(run["msg"] if run.failed else run["plan"]["blockers"] or "")
+
+
 Task = Callable[[TestDatabase, Path], str]
 TASKS: dict[str, list[Task]] = {
     READER: [keep_baseline, verify, dump],
-    CHANGER: [look_at_sequences, tear_down_and_undo],
+    CHANGER: [look_at_sequences, quarantine_and_undo, drop_and_undo],
     BACKUP: [write_canary],
+    RESTORER: [plan_restore],
 }
 
 
@@ -140,9 +168,13 @@ NEEDED = [
     (READER, "GRANT CONNECT ON DATABASE app TO pgops_reader", verify),
     (READER, "GRANT pg_read_all_data TO pgops_reader", verify),
     (CHANGER, "GRANT operator TO pgops_operator", look_at_sequences),
-    (CHANGER, "GRANT CREATE ON DATABASE app TO pgops_operator", tear_down_and_undo),
+    (CHANGER, "GRANT CREATE ON DATABASE app TO pgops_operator", quarantine_and_undo),
     (BACKUP, "GRANT CONNECT ON DATABASE app TO pgops_backup", write_canary),
     (BACKUP, "CREATE SCHEMA pgops_backup AUTHORIZATION pgops_backup", write_canary),
+    (RESTORER, "ALTER ROLE pgops_restorer CREATEDB", plan_restore),
+    (RESTORER, "GRANT operator TO pgops_restorer", plan_restore),
+    (RESTORER, "GRANT auth_admin TO pgops_restorer", plan_restore),
+    (RESTORER, "GRANT pg_signal_backend TO pgops_restorer", plan_restore),
 ]
 
 
@@ -177,6 +209,7 @@ def test_without_one_statement_it_does_not(
         (CHANGER, "DELETE FROM auth.users WHERE false; DROP TABLE auth.users"),
         (CHANGER, "CREATE ROLE another"),
         (BACKUP, "SELECT FROM public.virtues"),
+        (RESTORER, "CREATE ROLE another"),
         (BACKUP, "CREATE TABLE public.mine (id int)"),
     ],
 )
@@ -212,6 +245,7 @@ def test_every_playbook_as_its_role(application: TestDatabase, tmp_path: Path) -
         run(READER, playbook="playbooks/baseline.yml")
         run(READER)
         run(READER, playbook="playbooks/manifest.yml")
+        run(CHANGER, "--tags", "rehearse")
         run(CHANGER, "--tags", "plan")
         plan = json.loads((tmp_path / "artifacts/db1/latest/plan.json").read_text(encoding="utf-8"))
         run(CHANGER, "--tags", "teardown", "-e", f"rollback_confirm={plan['token']}")

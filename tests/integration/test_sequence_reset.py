@@ -534,9 +534,14 @@ def test_an_event_trigger_that_relies_on_the_search_path_works(database: TestDat
 
 
 @pytest.mark.parametrize(
-    "statement", ["ALTER TABLE t RENAME TO gone; ALTER TABLE other RENAME TO t", "DROP TABLE t CASCADE"]
+    "statement",
+    [
+        "ALTER TABLE t RENAME TO gone; ALTER TABLE other RENAME TO t",
+        "ALTER SEQUENCE t_id_seq RENAME TO gone; CREATE SEQUENCE t_id_seq",
+        "DROP TABLE t CASCADE",
+    ],
 )
-def test_a_table_that_is_replaced_or_dropped_meanwhile_is_left_alone(database: TestDatabase, statement: str) -> None:
+def test_what_is_replaced_or_dropped_meanwhile_is_left_alone(database: TestDatabase, statement: str) -> None:
     database.query(
         f"{BEHIND}; CREATE TABLE other (id int); INSERT INTO other VALUES (1999); CREATE TABLE u (id serial);"
         " INSERT INTO u VALUES (4)"

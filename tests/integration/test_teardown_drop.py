@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import cluster_identifier, server_info
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
+    BUNDLE,
+    CONTENT,
     Bundle,
     read_bundle,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import ENCRYPTED, Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE, require_room
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import (
@@ -40,11 +43,15 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
     reading,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import Restored, restore_dropped
+from tests.support.ciphers import openssl
 from tests.support.database import OPERATOR, TestDatabase
 from tests.support.quarantine import MANIFEST, UNKNOWN, assert_same, load_shapes, state
 from tests.support.sessions import SURVIVING, at_work
+from tests.support.small_disk import small_disk
 from tests.support.teardown import COACHING, as_released, load_application, rolled_back
 from tests.support.waiting import until
+
+PLAIN = Cipher()
 
 
 @pytest.fixture
@@ -59,6 +66,7 @@ def teardown(
     manifest: dict[str, Any] | None = None,
     meanwhile: Callable[[Any], None] | None = None,
     user: str = OPERATOR,
+    cipher: Cipher = PLAIN,
     lock_timeout_ms: int = 500,
 ) -> Dropped:
     """:param meanwhile: is called with the cursor when the plan was made again, before the export."""
@@ -80,16 +88,16 @@ def teardown(
 
     try:
         with new_bundle(connection, str(directory), "db1", "run") as partial:
-            return drop(connection, server, planned, again, lock_timeout_ms, partial, 120)
+            return drop(connection, server, planned, again, lock_timeout_ms, partial, 120, cipher)
     finally:
         connection.close()
 
 
-def undo(database: TestDatabase, bundle: Bundle, user: str = OPERATOR) -> Restored:
+def undo(database: TestDatabase, bundle: Bundle, user: str = OPERATOR, cipher: Cipher = PLAIN) -> Restored:
     """From what is on disk."""
     connection = database.connect(user)
     try:
-        return restore_dropped(connection, server_info(connection), read_bundle(bundle.directory), 500, 120)
+        return restore_dropped(connection, server_info(connection), read_bundle(bundle.directory), 500, 120, cipher)
     finally:
         connection.close()
 
@@ -126,6 +134,26 @@ def test_objects_of_every_kind(application: TestDatabase, tmp_path: Path) -> Non
     done = teardown(application, tmp_path, MANIFEST, user="postgres")
     undo(application, done.bundle, user="postgres")
     assert_same(before, state(application))
+
+
+#: Each lacks something that an undo does with others: rows, keys, sequences, tables at all.
+BARE: dict[str, tuple[str, dict[str, Any]]] = {
+    "no key": ("CREATE TABLE bare (body text); INSERT INTO bare VALUES ('dear diary')", {"tables": ["public.bare"]}),
+    "no row": ("CREATE TABLE bare (id int PRIMARY KEY)", {"tables": ["public.bare"]}),
+    "no column": ("CREATE TABLE bare (); INSERT INTO bare DEFAULT VALUES", {"tables": ["public.bare"]}),
+    "no partition": ("CREATE TABLE bare (id int) PARTITION BY LIST (id)", {"tables": ["public.bare"]}),
+    "a function": ("CREATE FUNCTION bare() RETURNS int LANGUAGE sql AS 'SELECT 1'", {"functions": ["public.bare()"]}),
+    "a sequence": ("CREATE SEQUENCE bare; SELECT nextval('bare')", {"sequences": ["public.bare"]}),
+}
+
+
+@pytest.mark.parametrize("case", BARE)
+def test_what_nothing_hangs_on(database: TestDatabase, tmp_path: Path, case: str) -> None:
+    statements, manifest = BARE[case]
+    database.query(statements)
+    before = state(database)
+    undo(database, teardown(database, tmp_path, manifest).bundle)
+    assert_same(before, state(database))
 
 
 #: On survivors, and used by nothing but what goes.
@@ -345,10 +373,22 @@ def test_a_full_disk_is_told_before_anything(application: TestDatabase, tmp_path
     planned = make_plan(
         connection, server_info(connection), PlanRequest(COACHING, "drop", UNKNOWN, require_backup=False)
     )
-    require_room(tmp_path, planned)
+    require_room(tmp_path, planned, 1)
     with pytest.raises(RollbackError, match="has room for") as refused:
-        require_room(tmp_path, replace(planned, plan={**planned.plan, "disk": {"bytes": 1 << 62}}))
+        require_room(tmp_path, replace(planned, plan={**planned.plan, "disk": {"bytes": 1 << 62}}), 1)
     assert refused.value.code == "disk_full"
+
+
+def test_a_disk_that_fills_during_the_export_is_told(application: TestDatabase, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:
+
+        def fill(_cursor: Any) -> None:
+            with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+
+        error = refusal(application, disk / "artifacts", meanwhile=fill)
+        assert (error.code, "No space left on device" in error.message) == ("dump_failed", True), error.message
 
 
 #: What is done after the drop, and how the undo refuses then.
@@ -431,7 +471,7 @@ def test_what_came_back_otherwise_is_rolled_back(application: TestDatabase, tmp_
     connection = application.connect()
     words = r"the rows of public\.sponsor_chat_messages are others; the sequence public\."
     with pytest.raises(RollbackError, match=words) as refused:
-        restore_dropped(connection, server_info(connection), Bundle(bundle.directory, content), 500, 120)
+        restore_dropped(connection, server_info(connection), Bundle(bundle.directory, content), 500, 120, PLAIN)
     assert refused.value.code == "undo_unequal"
     assert_same(before, state(application))
 
@@ -449,11 +489,49 @@ def test_a_truncated_archive_is_refused(application: TestDatabase, tmp_path: Pat
         assert refused.value.code == "bundle_damaged"
         # And by what reads it, had nobody taken its sum.
         with pytest.raises(RollbackError) as refused:
-            restore_dropped(connection, server_info(connection), bundle, 500, 120)
+            restore_dropped(connection, server_info(connection), bundle, 500, 120, PLAIN)
         assert refused.value.code == "archive_damaged"
     assert_same(before, state(application))
     archive.write_bytes(whole)
     undo(application, bundle)
+
+
+def test_encrypted_there_and_back(application: TestDatabase, tmp_path: Path) -> None:
+    cipher, artifacts, listing = openssl(tmp_path), tmp_path / "artifacts", tmp_path / "listing"
+    before = state(application)
+    message = application.value("SELECT max(message_text) FROM public.sponsor_chat_messages")
+    # What is in the bundle's directory while it is encrypted.
+    look = ("sh", "-c", f'ls -A {artifacts}/db1/run/.bundle.partial >> {listing}; exec "$@"', "sh")
+    bundle = teardown(application, artifacts, cipher=Cipher((*look, *cipher.encrypt), cipher.decrypt)).bundle
+    assert set(listing.read_text(encoding="utf-8").split()) == {ENCRYPTED}
+    assert {path.name for path in bundle.directory.iterdir()} == {ENCRYPTED, CONTENT}
+    assert bundle.content["encryption"]["proven"] is True
+    assert message not in (bundle.directory / CONTENT).read_text(encoding="utf-8")
+    gone = state(application)
+    key = (tmp_path / "key").read_text(encoding="utf-8")
+    for given, written, code in ((PLAIN, key, "decryption_missing"), (cipher, "another", "decryption_failed")):
+        (tmp_path / "key").write_text(written, encoding="utf-8")
+        with pytest.raises(RollbackError) as refused:
+            undo(application, bundle, cipher=given)
+        assert refused.value.code == code
+    assert_same(gone, state(application))
+    (tmp_path / "key").write_text(key, encoding="utf-8")
+    undo(application, bundle, cipher=cipher)
+    assert_same(before, state(application))
+    assert [path.name for path in bundle.directory.parent.iterdir()] == [BUNDLE]
+
+
+def test_what_cannot_be_encrypted_is_not_dropped(application: TestDatabase, tmp_path: Path) -> None:
+    """Told before anybody waits; or it passes the trial with a few bytes, and the archive is too much for it."""
+    reached: list[Any] = []
+    with pytest.raises(RollbackError, match="false of teardown_bundle_encrypt ended with 1"):
+        teardown(application, tmp_path, cipher=Cipher(("false",)), meanwhile=reached.append)
+    assert reached == []
+    few = ("sh", "-c", "head -c 5000 | gzip; if [ $(head -c 1 | wc -c) = 1 ]; then echo too much >&2; exit 4; fi")
+    error = refusal(application, tmp_path, cipher=Cipher(few))
+    assert (error.code, "sh of teardown_bundle_encrypt ended with 4: too much" in error.message) == (
+        "encryption_failed", True,
+    ), error.message  # fmt: skip
 
 
 def test_what_became_of_it_is_told_by_the_objects(application: TestDatabase, tmp_path: Path) -> None:
@@ -478,3 +556,12 @@ def test_in_an_execution_environment_a_drop_needs_a_directory_that_stays(
     with pytest.raises(RollbackError, match="rollback_artifacts_persistent") as refused:
         require_lasting("/artifacts", False)
     assert refused.value.code == "artifacts_vanish"
+
+
+def test_a_table_with_nothing_but_rows(database: TestDatabase, tmp_path: Path) -> None:
+    """Its archive has no key, no index and no trigger: a section with nothing to be run."""
+    database.query("CREATE TABLE public.bare (n int); INSERT INTO public.bare VALUES (1)")
+    before = state(database)
+    done = teardown(database, tmp_path, {"name": "bare", "tables": ["public.bare"]})
+    undo(database, done.bundle)
+    assert_same(before, state(database))

@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import CONTENT, PARTIAL, read_bundle
 from tests.support.database import TestDatabase
 from tests.support.modules import run_module
+from tests.support.small_disk import make_read_only, small_disk
 from tests.support.teardown import load_application
 from tests.support.teardown_run import options, tear_down, token_of, undo, undo_options
 from tests.support.waiting import until
@@ -261,18 +260,20 @@ def test_an_unfinished_bundle_is_none(application: TestDatabase, tmp_path: Path)
     assert undo(application, tmp_path, bundle=str(tmp_path / "db1/run-0" / PARTIAL))["code"] == "bundle_incomplete"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk is made with a mount, which takes root")
-def test_a_full_disk_is_said_and_nothing_is_done(application: TestDatabase, tmp_path: Path) -> None:
-    before, token = state(application), token_of(application)
-    full = tmp_path / "full"
-    full.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", full], check=False)
-    if mounted.returncode != 0:
-        pytest.skip("this machine lets nobody mount a file system")
-    try:
-        run = tear_down(application, full, token)
-        assert (run["code"], "No space left" in run["msg"]) == ("artifacts_unwritable", True)
+@pytest.mark.parametrize(("mode", "code", "words"), [
+    ("quarantine", "artifacts_unwritable", "No space left"), ("drop", "disk_full", "has room for"),
+])  # fmt: skip
+def test_a_full_disk_is_said_and_nothing_is_done(
+    application: TestDatabase, tmp_path: Path, mode: str, code: str, words: str
+) -> None:
+    before = state(application)
+    given: dict[str, Any] = {"mode": mode, "require_backup": False}
+    token = run_module("teardown_plan", options(application, **given))["token"]
+    with small_disk(tmp_path / "full", "8k") as full:
+        run = tear_down(application, full, token, **given)
+        assert (run["code"], words in run["msg"]) == (code, True)
         assert list(full.rglob("bundle*")) == []
-    finally:
-        subprocess.run(["umount", full], check=True)
+        make_read_only(full)
+        run = tear_down(application, full, token, run_id="run-2", **given)
+        assert (run["code"], "Read-only file system" in run["msg"]) == ("artifacts_unwritable", True)
     assert state(application) == before

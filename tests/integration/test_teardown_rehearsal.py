@@ -142,6 +142,7 @@ def test_dropped_and_restored_and_what_would_break_is_told(
     assert "skipped" not in statuses(run).values()
     assert "would be refused (backup_unverified)" in of(run, "plan")["message"]
     assert [each["name"] for each in of(run, "verify")["objects"]] == ["public.sponsor_feedback"]
+    assert "the bundle's encryption" in run["not_proved"]
     assert "policy party on public.sponsor_feedback" in [each["what"] for each in run["would_break"]]
     assert_same(before, state(application), same_objects=True)
 

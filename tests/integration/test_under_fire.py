@@ -78,11 +78,14 @@ def test_forward_resets_between_writers(database: TestDatabase, table: str, size
 
 
 def test_the_naive_script_in_the_same_place(database: TestDatabase) -> None:
-    """The control: were this not to fail by the hundred, the test above would prove nothing."""
+    """The control: were this not to fail by the hundred, the test above would prove nothing.
+
+    It has more rounds where the machine is busy and the writers have few turns between two of them.
+    """
     database.query(IDENTITY)
     rounds = Rounds(database)
     with writing(database) as writers:
-        while rounds.resets < 2 * QUICK.resets:
+        while rounds.resets < 2 * QUICK.resets or (writers.duplicates < 100 and rounds.resets < 10 * QUICK.resets):
             rounds.reset_naively()
 
     assert writers.duplicates >= 100

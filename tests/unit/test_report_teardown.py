@@ -121,8 +121,10 @@ def test_after_a_teardown_what_is_broken_and_where_the_bundle_is() -> None:
 
 def test_after_a_drop_the_rows_are_in_the_bundle_alone() -> None:
     assert "--tags teardown" in next_command(after(planned(mode="drop")))
-    told = next_step(after({**planned(mode="drop"), "teardown": torn_down(broken=[], schema=None)}))
-    assert "are in /a/db1/run-1/bundle alone" in told
+    done = torn_down(broken=[], schema=None, keep_until="2026-12-25T12:00:00Z")
+    told = next_step(after({**planned(mode="drop"), "teardown": done}))
+    assert "personal data among them, are in /a/db1/run-1/bundle alone" in told
+    assert "until 2026-12-25T12:00:00Z. From then on playbooks/expire_bundles.yml removes it." in told
 
 
 def test_in_quarantine_the_rows_stay() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -74,7 +75,7 @@ SITUATIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "down, rows may be lost": (advice("down", verified(row_counts="warned"), **A), "teardown", "low", "degraded"),
     "down, rows may be lost, nothing to tear down": (
         advice("down", verified(row_counts="warned"), migration=PROTECTED), "undecided", "low", "skipped"),
-    "down, tables are gone": (advice("down", verified("row_counts"), **A), "full_restore", "high", "degraded"),
+    "down, tables are gone": (advice("down", verified("row_counts"), **A), "full_restore", "high", "ok"),
     "down, a sequence is at its end": (
         advice("down", verified("sequence_limits"), migration=PROTECTED), "fix_forward", "high", "ok"),
     "down, nobody knows what was there before": (
@@ -99,7 +100,7 @@ SITUATIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         advice("down", verified("sequences", skipped=("orphans",)), **A), "sequence_reset", "low", "degraded"),
     "sequences and a policy, down": (advice("down", verified("sequences", "catalog"), **A), "teardown", "high", "ok"),
     "sequences and orphans, down": (
-        advice("down", verified("sequences", "orphans"), **A), "full_restore", "high", "degraded"),
+        advice("down", verified("sequences", "orphans"), **A), "full_restore", "high", "ok"),
     "sequences and orphans, works": (advice("up", verified("sequences", "orphans"), **A), "fix_forward", "high", "ok"),
     "down, a function is broken": (advice("down", verified("references"), **A), "teardown", "high", "ok"),
     "down, no check failed": (advice("down", verified(), **A), "teardown", "high", "ok"),
@@ -111,8 +112,11 @@ SITUATIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         advice("down", verified("catalog"), migration=NOTHING_CREATED), "fix_forward", "high", "ok"),
     "down, the manifest names what was there before": (
         advice("down", verified("catalog"), migration=PROTECTED), "fix_forward", "high", "ok"),
-    "down, orphans": (advice("down", verified("orphans"), **A), "full_restore", "high", "degraded"),
-    "down, pairs out of sync": (advice("down", verified("pairs"), **A), "full_restore", "high", "degraded"),
+    "down, orphans": (advice("down", verified("orphans"), **A), "full_restore", "high", "ok"),
+    "down, orphans, another tool's backup": (
+        advice("down", verified("orphans"), **{**A, "backup": replace(BACKUP, source="barman")}),
+        "full_restore", "high", "degraded"),
+    "down, pairs out of sync": (advice("down", verified("pairs"), **A), "full_restore", "high", "ok"),
     "down, orphans, no backup": (advice("down", verified("orphans"), **B), "full_restore", "high", "degraded"),
     "down, own check failed": (advice("down", verified("manifest: prices"), **A), "teardown", "low", "degraded"),
     "down, says the endpoint alone": (
@@ -215,10 +219,13 @@ def test_the_command_to_run_next(result: dict[str, Any], command: str) -> None:
     assert result["next_command"] == command
 
 
-def test_a_restore_is_by_hand_in_this_release() -> None:
-    result = advice("down", verified("orphans"), **A)
+def test_a_restore_of_another_tools_backup_is_by_hand_in_this_release() -> None:
+    result = advice("down", verified("orphans"), **{**A, "backup": replace(BACKUP, source="barman")})
     assert result["next_command"] == ""
-    assert "restore app.dump with pg_dump's own tool" in result["msg"]
+    assert "restore app.dump with barman's own tool" in result["msg"]
+    ours = advice("down", verified("orphans"), **A)["next_command"]
+    assert ours.startswith("ansible-playbook playbooks/restore.yml ")
+    assert "-e database_restore_source=pg_dump -e database_restore_backup_id=app.dump" in ours
 
 
 def test_odd_names_survive_the_shell_and_ansible() -> None:

@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: teardown_question
+name: plan_question
 author: The pgops.rollback authors (@pgops)
 version_added: 0.1.0
-short_description: What somebody is shown who is to confirm teardowns
+short_description: What somebody is shown who is to confirm plans
 description:
-  - For each database how much goes, what is lost or breaks on objects that survive, and what stands in the way; last,
-    the token to type.
+  - For each database how much goes or is lost, what breaks, and what stands in the way; last, the token to type.
   - Names come from databases, so control characters in them are replaced.
 options:
   _input:
-    description: The plan of each database, as M(pgops.rollback.teardown_plan) returns it, by the host's name.
+    description:
+      - The plan of each database, by the host's name, as M(pgops.rollback.teardown_plan) or
+        M(pgops.rollback.database_restore_plan) return it.
     type: dict
     required: true
 """
@@ -23,7 +24,7 @@ options:
 EXAMPLES = r"""
 - name: Ask
   ansible.builtin.pause:
-    prompt: "{{ {inventory_hostname: teardown_plan_result.plan} | pgops.rollback.teardown_question }}"
+    prompt: "{{ {inventory_hostname: teardown_plan_result.plan} | pgops.rollback.plan_question }}"
 """
 
 RETURN = r"""
@@ -40,4 +41,4 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_question imp
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"teardown_question": question}
+        return {"plan_question": question}
