@@ -78,7 +78,8 @@ def _shown(comparison: Comparison) -> Comparison:
     print(f"  {ours:.2f} s beside {theirs:.2f} s (medians of {len(comparison.ours)}): {ratio}", end="")
     if comparison.bound:
         verdict = f"MISSED {comparison.failure}".strip() if comparison.missed else "held"
-        print(f"; the bound, {comparison.bound.kind} {comparison.bound.value:g}, is {verdict}")
+        print(f"; the bound, {comparison.bound.kind} {comparison.bound.value:g}, is {verdict}", end="")
+    print()
     for name, value in comparison.details.items():
         print(f"    {name.replace('_', ' ')}: {value:.2f}")
     if comparison.note:
