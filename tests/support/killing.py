@@ -152,7 +152,7 @@ class Killed:
         return [pid for (pid,) in self._observer.fetchall() if pid not in self._known]
 
     def _programs(self) -> list[int]:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended
             children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text(encoding="ascii")
             # Not those that are only asked for their version.
             pids = map(int, children.split())
