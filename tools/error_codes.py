@@ -22,7 +22,8 @@ _MOST = 3
 #: A message and its remedy.
 Said = tuple[str, str]
 
-_REFUSED = "Remove what it names, or let its owner decide (an event trigger can refuse, too); nothing was done."
+#: What teardown_quarantine.refused() says, whose code its callers give.
+REFUSED = "Remove what it names, or let its owner decide (an event trigger can refuse, too); nothing was done."
 
 
 def codes() -> tuple[dict[str, list[Said]], set[str]]:
@@ -30,7 +31,7 @@ def codes() -> tuple[dict[str, list[Said]], set[str]]:
     found: dict[str, list[Said]] = {}
     blockers = set()
     for path in sorted((ROOT / "plugins").rglob("*.py")):
-        for name, code, message, remedy in _raised(ast.parse(path.read_text(encoding="utf-8"))):
+        for name, code, message, remedy in raised(ast.parse(path.read_text(encoding="utf-8"))):
             said = found.setdefault(code, [])
             if (message, remedy) not in said:
                 said.append((message, remedy))
@@ -47,14 +48,15 @@ def refusals() -> set[str]:
     raise LookupError("report.py has no REFUSALS")
 
 
-def _raised(tree: ast.Module) -> Iterator[tuple[str, str, str, str]]:
+def raised(tree: ast.Module) -> Iterator[tuple[str, str, str, str]]:
+    """Each error and blocker that is made there: what it is, its code, its message, its remedy."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) >= 3:
             words = [text(argument) for argument in node.args[:3]]
             if node.func.id in ("RollbackError", "Blocker") and words[0].isidentifier():
                 yield node.func.id, words[0], words[1], words[2]
             elif node.func.id == "refused":  # a context manager that raises it
-                yield node.func.id, words[1], f"The server refused to {words[2]}: ….", _REFUSED
+                yield node.func.id, words[1], f"The server refused to {words[2]}: ….", REFUSED
 
 
 def text(node: ast.expr) -> str:
@@ -63,6 +65,8 @@ def text(node: ast.expr) -> str:
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
         return "".join(text(part) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return text(node.value)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return text(node.left) + text(node.right)
     if isinstance(node, ast.IfExp):

@@ -29,19 +29,22 @@ from tests.support.playbook import inventory, rollback_variables, surroundings
 from tests.support.teardown import COACHING
 
 PAGES = [ROOT / "README.md", ROOT / "docs/ROLLBACK_PROCEDURES.md", ROOT / "docs/BACKUP_VERIFICATION.md"]
-PROGRAMS = ("ansible-playbook", "make", "source")
+#: Their commands are for an inventory that is yours; what they say is done in tests of its own.
+READ = [*PAGES, ROOT / "docs/FLEETS.md", ROOT / "docs/AWX.md"]
+PROGRAMS = ("ansible-playbook", "make", "source", "grep")
 #: What a command may be given besides the options of roles.
 VARIABLES = frozenset(
     re.findall(r"\b[a-z]+_\w+\b", "".join(
         path.read_text(encoding="utf-8")
-        for pattern in ("roles/*/meta/argument_specs.yml", "playbooks/*.yml") for path in ROOT.glob(pattern)
+        for pattern in ("roles/*/meta/argument_specs.yml", "playbooks/*.yml", "docs/awx/*.yml")
+        for path in ROOT.glob(pattern)
     ))
 )  # fmt: skip
 
 
 def commands(block: Block) -> list[str]:
     """Of a block that is to be typed: its lines, without their remarks."""
-    lines = [re.sub(r"\s+#.*", "", line) for line in block.text.splitlines()]
+    lines = [re.sub(r"\s+#.*", "", line) for line in block.text.replace("\\\n", "").splitlines()]
     return [line for line in lines if line.split(" ")[0] in PROGRAMS]
 
 
@@ -57,25 +60,26 @@ def wrong(command: str) -> list[str]:
     (playbook,) = [word for word in words if word.endswith(".yml")]
     if not (ROOT / playbook).exists():
         return [f"{playbook} does not exist"]
-    text = (ROOT / "playbooks" / Path(playbook).name).read_text(encoding="utf-8")
-    text += (ROOT / "playbooks/steps.yml").read_text(encoding="utf-8") if playbook == "rollback.yml" else ""
+    parts = [playbook, *(["playbooks/steps.yml", "playbooks/teardown.yml"] if playbook == "rollback.yml" else [])]
+    text = "".join((ROOT / part).read_text(encoding="utf-8") for part in parts)
     found = []
     for option, value in pairwise(words):
         if option == "--tags":
             found += [f"no tag {tag}" for tag in value.split(",") if not re.search(rf"\b{tag}\b", text)]
-        if option == "-e" and value.split("=")[0] not in VARIABLES:
-            found.append(f"no variable {value}")
+        if option == "-e":
+            names = json.loads(value) if value.startswith("{") else [value.split("=")[0]]
+            found += [f"no variable {name}" for name in names if name not in VARIABLES]
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named)
+@pytest.mark.parametrize("page", READ, ids=named)
 def test_what_is_typed_exists(page: Path) -> None:
     typed = [command for block in blocks(page) for command in commands(block)]
     assert typed
     assert {command: found for command in typed if (found := wrong(command))} == {}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named)
+@pytest.mark.parametrize("page", READ, ids=named)
 def test_what_is_set_exists(page: Path) -> None:
     for block in blocks(page):
         if not commands(block) and block.language in ("", "yaml"):
@@ -89,7 +93,7 @@ def test_what_is_set_exists(page: Path) -> None:
     [
         ("ansible-playbook gone.yml", ["gone.yml does not exist"]),
         ("ansible-playbook rollback.yml --tags sequnce,verify", ["no tag sequnce"]),
-        ("ansible-playbook playbooks/undo.yml -e rollback_budnle=x", ["no variable rollback_budnle=x"]),
+        ("ansible-playbook playbooks/undo.yml -e rollback_budnle=x", ["no variable rollback_budnle"]),
     ],
 )
 def test_what_does_not_exist_is_found(command: str, found: list[str]) -> None:
@@ -112,7 +116,6 @@ class World:
             " CREATE POLICY all_of_it ON public.sponsor_feedback TO authenticated USING (true)"
         )
         (directory / "backups").mkdir()
-        self._back_up()
         (directory / "inventories/local").mkdir(parents=True)
         variables: dict[str, Any] = {
             "rollback_migration": "release-42",
@@ -120,12 +123,15 @@ class World:
             "backup_verification_path": str(directory / "backups"),
         }
         inventory(directory / "inventories/local", {"db1": {**rollback_variables(database.login()), **variables}})
+        self._back_up()
 
     def _script(self, name: str, user: str) -> None:
         self.database.query((ROOT / f"demo/{name}.sql").read_text(encoding="utf-8"), user=user)
 
     def _back_up(self) -> None:
+        """As every night, and verified as every night."""
         take_dump(self.database, self.directory / "backups", "custom")
+        self.run("ansible-playbook playbooks/verify_backup.yml")
 
     def run(self, command: str) -> str:
         """The output; a migration follows the baseline before it."""

@@ -42,7 +42,7 @@ def statements(heading: str) -> list[str]:
     return [statement.strip() for statement in text.split(";") if statement.strip()]
 
 
-STATEMENTS = {role: statements(role) for role in (READER, CHANGER, RESTORER, BACKUP)}
+STATEMENTS = {role: statements(role) for role in (READER, CHANGER, BACKUP, RESTORER)}
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,23 @@ def write_canary(database: TestDatabase, _directory: Path) -> str:
     return ""
 
 
+def plan_restore(database: TestDatabase, directory: Path) -> str:
+    """While somebody is connected whose sessions only pg_signal_backend ends."""
+    administrator = database.cluster.connect()
+    administrator.cursor().execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (database.name,)
+    )
+    administrator.close()
+    dump = take_dump(database, directory, "custom")
+    with role_made(database, BACKUP):
+        session = database.connect(BACKUP)
+        where = {"host": "db1", "artifacts_dir": str(directory)}
+        options = {"source": "pg_dump", "path": str(dump), "disk_free": "100GB", **where}
+        run = run_module("database_restore_plan", {**database.login(RESTORER), **options})
+        session.close()
+    return str(run["msg"] if run.failed else run["plan"]["blockers"] or "")
+
+
 def restore_and_undo(database: TestDatabase, directory: Path) -> str:
     """A database of its own, to which another role is connected; and the purge."""
     own = TestDatabase(database.cluster)
@@ -162,8 +179,8 @@ Task = Callable[[TestDatabase, Path], str]
 TASKS: dict[str, list[Task]] = {
     READER: [keep_baseline, verify, dump],
     CHANGER: [look_at_sequences, quarantine_and_undo, drop_and_undo],
-    RESTORER: [restore_and_undo],
     BACKUP: [write_canary],
+    RESTORER: [plan_restore, restore_and_undo],
 }
 
 
@@ -181,11 +198,12 @@ NEEDED = [
     (READER, "GRANT pg_read_all_data TO pgops_reader", verify),
     (CHANGER, "GRANT operator TO pgops_operator", look_at_sequences),
     (CHANGER, "GRANT CREATE ON DATABASE app TO pgops_operator", quarantine_and_undo),
-    (RESTORER, "ALTER ROLE pgops_restorer CREATEDB", restore_and_undo),
-    (RESTORER, "GRANT operator TO pgops_restorer", restore_and_undo),
-    (RESTORER, "GRANT pg_signal_backend TO pgops_restorer", restore_and_undo),
     (BACKUP, "GRANT CONNECT ON DATABASE app TO pgops_backup", write_canary),
     (BACKUP, "CREATE SCHEMA pgops_backup AUTHORIZATION pgops_backup", write_canary),
+    (RESTORER, "ALTER ROLE pgops_restorer CREATEDB", plan_restore),
+    (RESTORER, "GRANT operator TO pgops_restorer", plan_restore),
+    (RESTORER, "GRANT auth_admin TO pgops_restorer", plan_restore),
+    (RESTORER, "GRANT pg_signal_backend TO pgops_restorer", plan_restore),
 ]
 
 
@@ -219,8 +237,8 @@ def test_without_one_statement_it_does_not(
         (CHANGER, "SELECT rolpassword FROM pg_authid"),
         (CHANGER, "DELETE FROM auth.users WHERE false; DROP TABLE auth.users"),
         (CHANGER, "CREATE ROLE another"),
-        (RESTORER, "CREATE ROLE another"),
         (BACKUP, "SELECT FROM public.virtues"),
+        (RESTORER, "CREATE ROLE another"),
         (BACKUP, "CREATE TABLE public.mine (id int)"),
     ],
 )
