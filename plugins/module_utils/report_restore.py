@@ -108,7 +108,8 @@ def _takes(plan: dict[str, Any]) -> list[str]:
         number = sum(each["sessions"] for each in plan["sessions"])
         who = [plain(f"{each['user']} {each['application']}".strip()) for each in plan["sessions"]]
         of = f" ({listed(dict.fromkeys(who), _NAMED)})" if who else ""
-        lines.append(f"downtime: about a second, for the swap, which ends {number} sessions{of}")
+        ended = f"{number} session{'' if number == 1 else 's'}{of}"
+        lines.append(f"downtime: about a second, for the swap, which ends {ended}")
     return lines
 
 

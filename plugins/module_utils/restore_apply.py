@@ -258,8 +258,8 @@ class _Run:
             **self._told(beside), "changed": True, "status": "changed", "old_database": old_name,
             "downtime": round(swapped.seconds, 3), "sessions_ended": swapped.ended,
             "msg": f"{live.name} is {self._planned.backup.id} now; the swap took {swapped.seconds:.2f} s and ended"
-            f" {swapped.ended} sessions. The old database is kept as {old_name}, with all that was written since."
-            f"{record}",
+            f" {swapped.ended} session{'' if swapped.ended == 1 else 's'}. The old database is kept as {old_name}, with"
+            f" all that was written since.{record}",
         }  # fmt: skip
 
     def _as_live(self, cursor: Any, name: str) -> Properties:

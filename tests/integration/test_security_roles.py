@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,13 @@ from tests.support.dumps import take_dump
 from tests.support.modules import run_module
 from tests.support.pages import blocks
 from tests.support.playbook import inventory, report, rollback, rollback_variables
+from tests.support.restores import CONTENT, GOOD, HARM, SPOILT, act, beside, drop_beside, end_sessions, orders
 from tests.support.teardown import COACHING, load_application
 
 PAGE = ROOT / "SECURITY.md"
 READER, CHANGER, BACKUP, RESTORER = "pgops_reader", "pgops_operator", "pgops_backup", "pgops_restorer"
+#: Somebody who is connected, and whose member nobody is.
+VISITOR = "visitor"
 #: What the page calls the database.
 _NAME = re.compile(r"\bDATABASE app\b")
 
@@ -52,7 +55,9 @@ def application(cluster: TestCluster) -> Iterator[TestDatabase]:
                       "REVOKE CREATE ON DATABASE app FROM operator"]:  # fmt: skip
         administrate(made, statement)
     made.query((ROOT / "demo/break_sequences.sql").read_text(encoding="utf-8"))
+    administrate(made, f"CREATE ROLE {VISITOR} LOGIN")
     yield made
+    administrate(made, f"DROP ROLE {VISITOR}")
     made.drop()
 
 
@@ -146,12 +151,36 @@ def plan_restore(database: TestDatabase, directory: Path) -> str:
     return str(run["msg"] if run.failed else run["plan"]["blockers"] or "")
 
 
+def restore_and_undo(database: TestDatabase, directory: Path) -> str:
+    """A database of its own, to which another role is connected; and the purge."""
+    own = TestDatabase(database.cluster)
+    own.create()
+    try:
+        own.query(CONTENT)
+        dump = take_dump(own, directory, "custom")
+        own.query(HARM)
+        end_sessions(own)
+        with closing(database.cluster.connect(own.name, VISITOR)):
+            done = act(own, dump, user=RESTORER)
+        if done.get("failed") or orders(own) != GOOD:
+            return str(done.get("msg"))
+        end_sessions(own)
+        act(own, dump, user=RESTORER, action="undo", run_id="run-2")
+        act(own, dump, user=RESTORER, action="purge", run_id="run-3")
+        return "" if orders(own) == SPOILT and not beside(own) else "it is not as it was"
+    except RollbackError as error:
+        return str(error)
+    finally:
+        drop_beside(own)
+        own.drop()
+
+
 Task = Callable[[TestDatabase, Path], str]
 TASKS: dict[str, list[Task]] = {
     READER: [keep_baseline, verify, dump],
     CHANGER: [look_at_sequences, quarantine_and_undo, drop_and_undo],
     BACKUP: [write_canary],
-    RESTORER: [plan_restore],
+    RESTORER: [plan_restore, restore_and_undo],
 }
 
 
