@@ -38,11 +38,15 @@ CREATE INDEX ON entry_{n} (author, made);
 
 @dataclass
 class DumpedDatabase:
-    """A database of a given size and its dump with a content manifest."""
+    """A database of a given size and its dump with a content manifest.
+
+    :ivar database: its name; it is gone.
+    """
 
     cluster: TestCluster
     megabytes: int
     dump: Path
+    database: str
 
     @classmethod
     def made(cls, cluster: TestCluster, megabytes: int, directory: Path) -> DumpedDatabase:
@@ -56,7 +60,7 @@ class DumpedDatabase:
         if taken.failed:
             raise RuntimeError(taken["msg"])
         database.drop()
-        return cls(cluster, megabytes, dump)
+        return cls(cluster, megabytes, dump, database.name)
 
     def drill(self) -> tuple[dict[str, float], int]:
         """Seconds by check of a drill that has to pass, ``whole`` for the process; and its peak memory in KiB."""

@@ -22,6 +22,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states i
 from benchmarks.backups import DumpedDatabase, beside_bare_restore, beside_ls
 from benchmarks.databases import DURABLE, ManySequences
 from benchmarks.measuring import Comparison, machine
+from benchmarks.restores import beside_drop_and_restore
 from benchmarks.snapshots import beside_pg_dump
 from benchmarks.subjects import beside_hand_written, beside_ping, beside_task_loop
 from benchmarks.teardowns import beside_bare_move, beside_naive_drop
@@ -62,6 +63,7 @@ def measure(cluster: TestCluster, quick: bool) -> list[Comparison]:
         for megabytes in (5,) if quick else DRILLED:
             dumped = DumpedDatabase.made(cluster, megabytes, place)
             found += [_shown(comparison) for comparison in beside_bare_restore(dumped, 1 if quick else 3)]
+        found += [_shown(comparison) for comparison in beside_drop_and_restore(dumped, 1 if quick else 3)]
         tables = QUICK_SIZE if quick else TABLES
         found.append(_shown(beside_pg_dump(cluster, tables, directory, runs if quick else 5)))
         files = QUICK_SIZE if quick else DUMP_FILES

@@ -31,7 +31,7 @@ display = Display()
 
 #: Variables that hold what can be confirmed.
 _PLANS = ("teardown_plan_result", "database_restore_plan_result")
-_NOT_AGAIN = ("rollback_login_password", "rollback_confirm", "rollback_run_id", "rollback_bundle")
+_NOT_AGAIN = ("rollback_login_password", "rollback_confirm", "rollback_run_id")
 
 
 class ActionModule(ActionBase):

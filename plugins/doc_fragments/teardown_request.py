@@ -4,19 +4,27 @@
 
 from __future__ import annotations
 
+_MANIFEST = """\
+      - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
+        functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
+        the name. Other keys are ignored, but for C(name), C(history), and C(unreadable): why it could not be
+        read.
+      - Partitions, and the sequences of columns, need not be named. Names that do not exist are reported as drift.
+      - C(history) names the row by which a deployment tool knows that the migration was applied. It goes and comes back
+        with the objects. C(value) is that of C(column) in C(table), text in quotes; without the two it is C(version) in
+        C(supabase_migrations.schema_migrations). Without C(history) the row of this table goes whose version, or
+        version and name as in C(20251125120000_coaching), is C(name); no other row is certain to be the migration's.
+"""
+
 
 class ModuleDocFragment:
     """What is torn down and how: the options of PLAN_ARGUMENTS in module_utils/teardown_request.py."""
 
-    DOCUMENTATION = r"""
+    DOCUMENTATION = f"""
 options:
   manifest:
     description:
-      - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
-        functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
-        the name. Other keys are ignored, but for C(name), and C(unreadable): why it could not be read.
-      - Partitions, and the sequences of columns, need not be named. Names that do not exist are reported as drift.
-    type: dict
+{_MANIFEST}    type: dict
     required: true
   mode:
     description:
@@ -36,7 +44,8 @@ options:
     description: Directory with the records of backup verifications. Without it no backup counts.
     type: path
   require_backup:
-    description: Whether V(drop) needs a backup whose restore drill succeeded. Otherwise its lack is a warning.
+    description:
+      - Whether V(drop) and V(purge) need a backup whose restore drill succeeded. Otherwise its lack is a warning.
     type: bool
     default: true
   backup_max_age:
@@ -58,4 +67,26 @@ options:
     type: list
     elements: str
     default: []
+"""
+
+    #: With PURGE_ARGUMENTS; to be named before the other.
+    PURGE = f"""
+options:
+  manifest:
+    description:
+{_MANIFEST}      - Needed in every mode but V(purge).
+    type: dict
+  mode:
+    description:
+      - V(quarantine) moves the objects to a schema of their own, V(drop) drops them.
+      - V(purge) drops what a quarantine has moved, and its schema, if nothing else is in it. The quarantine's O(bundle)
+        tells what that is, and that it may go; O(manifest) and the baselines are not looked at.
+    type: str
+    choices: [quarantine, drop, purge]
+    default: quarantine
+  bundle:
+    description:
+      - Directory of the bundle of the quarantine that V(purge) is of. By default the newest one of O(host) that was
+        committed and not undone.
+    type: path
 """

@@ -38,6 +38,7 @@ class Baseline:
     :ivar activity: commits, rollbacks and deadlocks of the same time, as verification_activity reads them.
     :ivar backup: the record of the last restore drill, or None.
     :ivar backup_note: why there is none; empty when there is.
+    :ivar history: versions that Supabase has applied; None where it has no history, or the role may not read it.
     """
 
     migration: str
@@ -49,6 +50,7 @@ class Baseline:
     activity: dict[str, Any] = field(default_factory=dict)
     backup: dict[str, Any] | None = None
     backup_note: str = ""
+    history: list[str] | None = None
 
     @property
     def taken_at(self) -> str:
@@ -116,6 +118,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
         "identities": baseline.snapshot.identities,
         "backup": baseline.backup,
         "backup_note": baseline.backup_note,
+        "history": baseline.history,
     }
     content = {**heading, "sum": digest(canonical(heading)), "snapshot": baseline.snapshot.as_json()}
     try:
@@ -169,6 +172,7 @@ def read_baseline(path: Path) -> Baseline:
             activity=content["activity"],
             backup=content["backup"],
             backup_note=content["backup_note"],
+            history=content.get("history"),  # the same
         )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise _invalid(path, f"does not say what it should ({error!s:.100})") from error

@@ -60,6 +60,12 @@ SELECT nspname::text, has_schema_privilege(oid, 'USAGE'), has_schema_privilege(o
 FROM pg_namespace WHERE nspname = ANY (%s::text[])
 """
 
+_IN_SCHEMA = """
+SELECT n.oid::bigint, d.classid::regclass::text, d.objid::bigint
+FROM pg_namespace n LEFT JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+WHERE n.nspname = %s
+"""
+
 #: Catalog, OID, column number.
 Address = tuple[str, int, int]
 
@@ -141,6 +147,17 @@ def read_closure(cursor: Any, seeds: Iterable[tuple[str, int]]) -> Closure:
             sources.add((from_catalog, from_oid, from_part))
     _describe(cursor, closure)
     return closure
+
+
+def emptied_schema(cursor: Any, name: str, closure: Closure) -> tuple[str, int] | None:
+    """Catalog and OID of the schema, where nothing is left in it when all of the closure is gone.
+
+    :param name: empty for none.
+    """
+    cursor.execute(_IN_SCHEMA, (name,))
+    rows = cursor.fetchall()
+    stays = [oid for _schema, catalog, oid in rows if oid and (catalog, oid, 0) not in closure.objects]
+    return ("pg_namespace", rows[0][0]) if rows and not stays else None
 
 
 def read_rights(cursor: Any, role: str, superuser: bool, owners: Iterable[int], schemas: Iterable[str]) -> Rights:

@@ -165,6 +165,11 @@ FROM pg_cast c JOIN pg_type t ON t.oid = c.castsource LEFT JOIN pg_proc p ON p.o
 WHERE c.oid = ANY (%(oids)s::oid[])
 """
 
+_SCHEMAS = """
+SELECT n.oid::bigint, 0, 'schema', ARRAY[n.nspname]::text[], '', 0::bigint, n.nspowner::bigint, NULL::text, NULL::jsonb
+FROM pg_namespace n WHERE n.oid = ANY (%(oids)s::oid[])
+"""
+
 #: For kinds that seldom hang on a table: as Postgres itself calls them.
 OTHERS = """
 SELECT o.oid::bigint, 0, i.type, i.identity, '', 0::bigint, 0::bigint, NULL::text, NULL::jsonb
@@ -175,5 +180,5 @@ DESCRIPTIONS = {
     "pg_class": _RELATIONS, "pg_proc": _FUNCTIONS, "pg_type": _TYPES, "pg_constraint": _CONSTRAINTS,
     "pg_attrdef": _DEFAULTS, "pg_trigger": _TRIGGERS, "pg_rewrite": _RULES, "pg_policy": _POLICIES,
     "pg_publication_rel": _PUBLICATION_TABLES, "pg_statistic_ext": _STATISTICS, "pg_event_trigger": _EVENT_TRIGGERS,
-    "pg_operator": _OPERATORS, "pg_cast": _CASTS,
+    "pg_operator": _OPERATORS, "pg_cast": _CASTS, "pg_namespace": _SCHEMAS,
 }  # fmt: skip

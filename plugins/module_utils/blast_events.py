@@ -26,6 +26,7 @@ _QUARANTINE_TAGS = {"CREATE SCHEMA", "ALTER PUBLICATION", "GRANT", "REVOKE"}
 def event_triggers(cursor: Any, targets: Targets, drop: bool) -> list[Dependent]:
     """Those that the commands of the teardown set off."""
     kinds = {each.kind.upper() for each in targets.objects} | ({"ROUTINE"} if targets.routines else set())
+    kinds |= {"SCHEMA"} if targets.schema else set()
     tags = {f"DROP {kind}" for kind in kinds} if drop else {f"ALTER {kind}" for kind in kinds} | _QUARANTINE_TAGS
     events = ["ddl_command_start", "ddl_command_end", *(["sql_drop"] if drop else [])]
     if not targets.objects:

@@ -18,6 +18,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.blast_closure impor
     Closure,
     Described,
     Rights,
+    emptied_schema,
     read_closure,
     read_rights,
 )
@@ -29,9 +30,9 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connection import S
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import DROPPED, Dependent
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets
 
-#: What a teardown can do with the objects: move them out of everybody's way, or drop them.
-QUARANTINE, DROP = "quarantine", "drop"
-MODES = (QUARANTINE, DROP)
+#: What a teardown can do with the objects: move them out of everybody's way, or drop them; and drop what was moved.
+QUARANTINE, DROP, PURGE = "quarantine", "drop", "purge"
+MODES = (QUARANTINE, DROP, PURGE)
 
 #: Of a relation that goes as a whole these are not told one by one.
 _TOLD_WITH_THE_WHOLE = ("column", "attribute", "default")
@@ -60,7 +61,10 @@ def read_blast_radius(cursor: Any, server: ServerInfo, targets: Targets, mode: s
     """:param cursor: in a transaction of table_content.begin_reading().
     :param mode: one of MODES.
     """
-    closure = read_closure(cursor, [(each.catalog, each.oid) for each in targets.objects])
+    seeds = [(each.catalog, each.oid) for each in targets.objects]
+    closure = read_closure(cursor, seeds)
+    if schema := emptied_schema(cursor, targets.schema, closure):
+        closure = read_closure(cursor, [*seeds, schema])
     reached = reached_elsewhere(closure, targets)
     owners = {each.owner_oid for each in closure.described.values()} | {each.owner_oid for each in targets.objects}
     schemas = {each.facts.get("schema") or each.schema for each in closure.described.values()}
@@ -71,11 +75,11 @@ def read_blast_radius(cursor: Any, server: ServerInfo, targets: Targets, mode: s
         found = [quarantined(each) for each in found]
         found += reaching_keys(cursor, targets.relations)
     dropped = [each for each in found if each.effect == DROPPED]
-    broken = broken_functions(cursor, targets, closure, dropped, drop=mode == DROP)
+    broken = broken_functions(cursor, targets, closure, dropped, drop=mode != QUARANTINE)
     # What would go on working but for the function that it calls, does not.
     breaking = {each.label for each in broken}
     found = [each for each in found if each.effect == DROPPED or each.label not in breaking]
-    found += broken + event_triggers(cursor, targets, drop=mode == DROP)
+    found += broken + event_triggers(cursor, targets, drop=mode != QUARANTINE)
     return BlastRadius(sorted(found, key=lambda each: (each.kind, each.name, each.effect)), closure, rights)
 
 

@@ -34,6 +34,7 @@ _SENTENCES = {
     "attribute": "The type loses this attribute, and every stored value of the type what is in it; it is typed with"
     " {uses}.",
     "sequence": "It belongs to {uses}.",
+    "schema": "Nothing is left in it.",
 }
 
 #: Kinds that only a superuser makes.

@@ -27,12 +27,14 @@ def run_database_module(
     arguments: dict[str, dict[str, Any]],
     action: Callable[[Connections, ServerInfo, AnsibleModule], dict[str, Any]],
     required_together: Sequence[Sequence[str]] = (),
+    required_if: Sequence[Sequence[Any]] = (),
 ) -> None:
     """Connect, call the action, and exit with its result.
 
     :param arguments: the module's own argument spec, without the connection.
     :param action: gets the connections, the server and the module; returns what the module returns.
     :param required_together: options of which none or all are given.
+    :param required_if: an option, a value of it, and the options that are needed then.
     """
 
     def connected(module: AnsibleModule) -> dict[str, Any]:
@@ -44,17 +46,19 @@ def run_database_module(
         finally:
             connections.close()
 
-    run_module({**CONNECTION_ARGUMENTS, **arguments}, connected, required_together)
+    run_module({**CONNECTION_ARGUMENTS, **arguments}, connected, required_together, required_if)
 
 
 def run_module(
     arguments: dict[str, dict[str, Any]],
     action: Callable[[AnsibleModule], dict[str, Any]],
     required_together: Sequence[Sequence[str]] = (),
+    required_if: Sequence[Sequence[Any]] = (),
 ) -> None:
     """Call the action and exit with its result; ``failed`` in it exits non-zero. No traceback gets out."""
     module = AnsibleModule(
-        argument_spec=arguments, supports_check_mode=True, required_together=required_together
+        argument_spec=arguments, supports_check_mode=True, required_together=required_together,
+        required_if=required_if,
     )
     try:
         result = action(module)

@@ -27,10 +27,11 @@ BAD_VERDICTS = ("degraded", "refused", "failed")
 #: Error codes that mean: not done on purpose, since it would not have been safe.
 REFUSALS = frozenset(
     {"standby", "version_unsupported", "lock_timeout", "pooler", "row_security", "privilege_missing", "dump_exists",
-     "confirmation_invalid", "confirmation_foreign", "confirmation_stale", "teardown_blocked",
-     "rows_grown", "quarantine_refused", "drop_refused", "drop_took_more", "undo_impossible", "not_exportable",
-     "export_differs", "disk_full", "artifacts_vanish", "undo_conflict", "undo_refused", "undo_unequal",
-     "bundle_foreign", "bundle_uncommitted", "bundle_gone", "restore_blocked", "restore_running", "swap_refused",
+     "confirmation_invalid", "confirmation_foreign", "confirmation_stale", "teardown_blocked", "rows_grown",
+     "quarantine_refused", "history_refused", "bundle_unfit", "drop_refused", "drop_took_more", "undo_impossible",
+     "not_exportable", "export_differs", "disk_full", "artifacts_vanish", "undo_conflict", "undo_refused",
+     "undo_unequal", "encryption_failed", "decryption_failed", "decryption_missing", "bundle_foreign",
+     "bundle_uncommitted", "bundle_gone", "restore_blocked", "restore_running", "swap_refused",
      "carry_over_incomplete", "database_changed", "maintenance_unreachable", "undo_none"}
 )
 

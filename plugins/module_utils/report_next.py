@@ -11,12 +11,13 @@ from typing import Any
 from ansible_collections.pgops.rollback.plugins.module_utils.command_line import Invocation, command_line
 from ansible_collections.pgops.rollback.plugins.module_utils.gate import nothing_to_do
 from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain
+from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import action_of
 
 #: Variables that an undo does not look at.
 _OF_THE_PLAN = (
     "teardown_mode", "teardown_manifest", "teardown_require_backup", "teardown_backup_max_age",
     "teardown_allow_unknown_provenance", "teardown_override_provenance", "teardown_max_row_growth",
-    "teardown_bundle_retention", "teardown_bundle_encrypt",
+    "teardown_bundle_retention", "teardown_bundle_encrypt", "rollback_bundle",
 )  # fmt: skip
 
 
@@ -29,8 +30,8 @@ def name_next_command(report: dict[str, Any], invocation: Invocation) -> None:
         given = {"rollback_bundle": torn_down["bundle"]} if torn_down.get("bundle") else {}
         torn_down["next_command"] = command_line(invocation.at(report["host"]).without(_OF_THE_PLAN), "undo", **given)
     elif planned:
-        action = _action(planned)
-        playbook = "rollback" if action == "teardown" else "restore"
+        action = action_of(planned["plan"])
+        playbook = "restore" if "action" in planned["plan"] else "rollback"
         planned["next_command"] = command_line(invocation, playbook, "--tags", action)
     elif rehearsed:
         rehearsed["next_command"] = command_line(invocation, "rollback", "--tags", "plan")
@@ -77,6 +78,8 @@ def _by_verdict(report: dict[str, Any]) -> str:
             "What was torn down is back as it was."
         )
         changed = f"{what} Deploy the application's release that uses it."
+        if undone.get("mode") == "purge":
+            changed = "What was purged is back in quarantine. To have it where it was, run the same command again."
     if _details(report, "purge") is not None:
         changed = "Look at the disk: what was dropped is gone for good."
     by_verdict = {
@@ -100,7 +103,11 @@ def _details(report: dict[str, Any], name: str, *statuses: str) -> dict[str, Any
 
 
 def _torn_down(report: dict[str, Any]) -> dict[str, Any] | None:
-    return None if report["check_mode"] else _details(report, "teardown", "changed")
+    """Also by the purge of a quarantine, which has a bundle; that of a full restore has none."""
+    if report["check_mode"]:
+        return None
+    found = _details(report, "teardown", "changed") or _details(report, "purge", "changed")
+    return found if found and "broken" in found else None
 
 
 def _restored(report: dict[str, Any]) -> dict[str, Any] | None:
@@ -112,16 +119,11 @@ def _planned(report: dict[str, Any]) -> dict[str, Any] | None:
     found = _details(report, "plan", "ok")
     if not found or not found.get("plan") or nothing_to_do(found["plan"]):
         return None
-    step = _action(found)
+    step = action_of(found["plan"])
     refused = _details(report, step, "refused")
     unconfirmed = refused is not None and str(refused.get("code")).startswith("confirmation_")
     undone = _details(report, step) is None or _details(report, step, "skipped") is not None
     return found if undone or unconfirmed else None
-
-
-def _action(planned: dict[str, Any]) -> str:
-    """Also the step that carries it out, and its tag."""
-    return str(planned["plan"].get("action", "teardown"))
 
 
 def _rehearsed(report: dict[str, Any]) -> dict[str, Any] | None:

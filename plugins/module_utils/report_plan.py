@@ -60,7 +60,7 @@ def plan_tables(plan: dict[str, Any]) -> list[PlanTable]:
     differences = [(plain(each["detail"]),) for each in plan["drift"]]
     found = [
         PlanTable("What stands in the way", obstacles, [_obstacle(each) for each in plan["blockers"]]),
-        PlanTable("What goes", ("what", "rows", "size"), [_object(each) for each in plan["objects"]], numbers=2),
+        PlanTable("What goes", ("what", "rows", "size"), _going(plan), numbers=2),
         PlanTable("What the export takes", ("space", "time"), _export(plan), numbers=2),
         PlanTable("What goes with it", ("effect", "what", "why"), [_dependent(each) for each in plan["dependents"]]),
         PlanTable("What happens to what stays", ("effect", "what", "why"), [_dependent(e) for e in plan["survivors"]]),
@@ -101,8 +101,8 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     lines = [f"blocked: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("blockers", []))]
     if "action" in plan:
         lines += restore_lines(plan)
-    for what, rows, size in map(_object, plan.get("objects", [])):
-        lines.append(f"goes: {what}, {rows} rows, {size}" if rows else f"goes: {what}")
+    for what, rows, size in _going(plan):
+        lines.append(f"goes: {what}, {rows} rows, {size}" if size else f"goes: {what}")
     lines += [f"the export takes {space} and {time}" for space, time in _export(plan)]
     every = [*plan.get("dependents", []), *plan.get("survivors", [])]
     for effect, what, why in (_dependent(each) for each in every if each["effect"] != REMAINS):
@@ -112,6 +112,22 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         lines.append(f"{EFFECTS[REMAINS]}: {listed(going_on, _NAMED)}")
     lines += [plain(each["detail"]) for each in plan.get("drift", [])]
     return lines + [f"mind: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("warnings", []))]
+
+
+def action_of(plan: dict[str, Any]) -> str:
+    """What carries the plan out: the step of a report, and its tag."""
+    return str(plan.get("action") or ("purge" if plan.get("mode") == "purge" else "teardown"))
+
+
+def history_text(plan: dict[str, Any]) -> str:
+    """The row of the deployment tool's that goes; empty where none does."""
+    row = plan.get("history")
+    return plain(f"history row of {row['table']} with {row['column']} {row['value']}") if row else ""
+
+
+def _going(plan: dict[str, Any]) -> list[tuple[str, str, str]]:
+    history = history_text(plan)
+    return [_object(each) for each in plan.get("objects", [])] + ([(history, "1", "")] if history else [])
 
 
 def _export(plan: dict[str, Any]) -> list[tuple[str, str]]:

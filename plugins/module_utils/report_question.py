@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import batch_token
 from ansible_collections.pgops.rollback.plugins.module_utils.dependent import BREAKS, DROPPED, POSSIBLE, REMAINS
 from ansible_collections.pgops.rollback.plugins.module_utils.report_content import plain
-from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import EFFECTS
+from ansible_collections.pgops.rollback.plugins.module_utils.report_plan import EFFECTS, action_of, history_text
 from ansible_collections.pgops.rollback.plugins.module_utils.report_restore import restore_heading, restore_lines
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
@@ -32,7 +32,7 @@ def question(plans: dict[str, dict[str, Any]]) -> str:
             lines += [f"  {line}" for line in _consequences(plan)]
     token = batch_token({host: plan["token"] for host, plan in plans.items()})
     whole = f" of these {len(plans)} databases" if len(plans) > 1 else ""
-    what = next((plan["action"] for plan in plans.values() if "action" in plan), "teardown")
+    what = next(map(action_of, plans.values()), "")
     return "\n".join([*lines, f"Type {token} to confirm the {what}{whole}; anything else ends it, with nothing done"])
 
 
@@ -55,7 +55,8 @@ def _consequences(plan: dict[str, Any]) -> list[str]:
 
 
 def _effects(plan: dict[str, Any]) -> list[str]:
-    lines = []
+    history = history_text(plan)
+    lines = [f"goes: {history}"] if history else []
     for effect in (DROPPED, BREAKS, POSSIBLE, REMAINS):
         names = [_name(each) for each in [*plan["dependents"], *plan["survivors"]] if each["effect"] == effect]
         if names:

@@ -34,11 +34,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.content_manifest im
     manifest_path,
     read_manifest,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.drill_checks import (
-    beside_baseline,
-    count_rows,
-    valid_indexes,
-)
+from ansible_collections.pgops.rollback.plugins.module_utils.drill_checks import beside_baseline, count_rows
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_files import ARCHIVES
 from ansible_collections.pgops.rollback.plugins.module_utils.dump_loading import Loading, shown_errors
@@ -181,7 +177,6 @@ class Restoring:
             else:
                 self.progress("counting rows", None)
                 self.checks.append(_counted(connections[0]))
-            self.checks.append(valid_indexes(connections[0]))
             self.checks += run_own_checks(connections[0], own_checks)
         finally:
             for connection in connections:
@@ -200,7 +195,8 @@ class Restoring:
             connections.close()
         statuses = {SOUND: PASSED, FAILED: DEGRADED, WARNED: DEGRADED}
         return [
-            Check(each.name, statuses.get(each.status, SKIPPED), each.message, each.seconds) for each in results
+            Check(f"verify: {each.name}", statuses.get(each.status, SKIPPED), each.message, each.seconds)
+            for each in results
         ]
 
 

@@ -21,9 +21,9 @@ from ansible_collections.pgops.rollback.plugins.module_utils.object_inventory im
 from ansible_collections.pgops.rollback.plugins.module_utils.table_content import begin_reading, end_reading
 from ansible_collections.pgops.rollback.plugins.module_utils.table_writes import read_table_writes
 
-#: Milliseconds for a lock and for one statement: nobody waits for a plan.
+#: Milliseconds for a lock and for one statement.
 _LOCK_TIMEOUT = 500
-_STATEMENT_TIMEOUT = 10_000
+_STATEMENT_TIMEOUT = 60_000
 
 #: Pages that are read at the most to count rows: 512 MiB.
 _MOST_PAGES = 65_536

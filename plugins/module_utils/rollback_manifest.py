@@ -17,6 +17,8 @@ Of the two baselines of a migration it says:
     what was there before and has another name, or is in another schema, with the name ``before``. It is protected, too.
 ``protected``
     tables, views, functions and so on that were there before. A rollback must not take them.
+``history``
+    the row of Supabase's history that came between the two, where it is exactly one (see teardown_history).
 ``checks``
     empty; the place for the user's own (see manifest_checks).
 """
@@ -63,6 +65,7 @@ def make_manifest(before: Baseline, after: Baseline) -> dict[str, Any]:
         "tables": _of_kinds(created, _TABLES),
         "functions": _of_kinds(created, _ROUTINES),
         "sequences": _of_kinds(created, ("sequence",)),
+        **_history(before, after),
         "checks": [],
         "created": [_reference(each.object) for each in difference.created if not each.within],
         "altered": [
@@ -111,6 +114,14 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> bool:
             "Set rollback_artifacts_dir to a directory that this user may write to and that has room.",
         ) from error
     return True
+
+
+def _history(before: Baseline, after: Baseline) -> dict[str, Any]:
+    """Several are of several migrations, and none of them is certain to be this one's."""
+    if before.history is None or after.history is None:
+        return {}
+    new = set(after.history) - set(before.history)
+    return {"history": {"value": new.pop()}} if len(new) == 1 else {}
 
 
 def _origin(baseline: Baseline) -> dict[str, str]:

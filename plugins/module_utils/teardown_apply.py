@@ -13,6 +13,7 @@ from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import PURGE
 from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import require_confirmed
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
@@ -39,6 +40,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
     Planned,
     PlanRequest,
     make_plan,
+    nothing_to_do,
     read_plan,
     reading,
 )
@@ -116,14 +118,13 @@ def tear_down(connection: Any, server: ServerInfo, order: Order, check_mode: boo
     plan = planned.plan
     result = {"changed": False, "status": "ok", "token": plan["token"], "plan": plan, "broken": []}
     if not plan["objects"]:
-        return {**result, **_nothing_to_do(connection, order)}
+        return {**result, **_nothing_to_do(connection, order, plan)}
     order.require(planned)
     result |= {"changed": True, "status": "changed", "broken": broken_now(plan)}
     if order.request.drop:
         require_lasting(order.artifacts_dir, order.artifacts_last)
     if check_mode:
-        would = "drop" if order.request.drop else "quarantine"
-        return {**result, "msg": f"Would {would} {_count(plan)}. Check mode does nothing."}
+        return {**result, "msg": f"Would {plan['mode']} {_count(plan)}. Check mode does nothing."}
     lock_timeout_ms = parse_lock_timeout(order.request.lock_timeout, server)
 
     def confirmed(cursor: Any) -> tuple[Planned, dict[str, Any]]:
@@ -157,6 +158,7 @@ def _heading(cursor: Any, server: ServerInfo, order: Order, planned: Planned) ->
         "created": now.astimezone(UTC).strftime(TIME), "keep_until": keep_until(now, order.retention),
         "database": server.database, "system_identifier": cluster_identifier(cursor),
         "server_version_num": server.version_num, "role": server.user, "plan": planned.plan,
+        "schema": order.request.quarantine,
     }  # fmt: skip
 
 
@@ -168,8 +170,10 @@ def _quarantined(
         again, heading = confirmed(cursor)
         schema = quarantine_schema(run_id, taken_schemas(cursor))
         prepared = prepare_quarantine(cursor, again, schema)
+        acting = Acting(cursor, lock_timeout_ms)
+        prepared.take_history(cursor, acting)
         bundle = finish_bundle(partial, {**heading, **prepared.content})
-        prepared.move(cursor, Acting(cursor, lock_timeout_ms))
+        prepared.move(cursor, acting)
         return bundle
 
     tables = [(each.schema, each.short) for each in planned.targets.tables if each.kind == "table"]
@@ -184,7 +188,8 @@ def _quarantined(
 
 def _told(done: Dropped, planned: Planned) -> dict[str, Any]:
     encryption = done.bundle.content["encryption"]
-    said = [f"Dropped {_count(planned.plan)}. The bundle has every row, and was seen to bring the objects back."]
+    did = "Purged" if planned.plan["mode"] == PURGE else "Dropped"
+    said = [f"{did} {_count(planned.plan)}. The bundle has every row, and was seen to bring the objects back."]
     if encryption:
         said.append("It is encrypted.")
         said += [] if encryption["proven"] else [
@@ -200,7 +205,7 @@ def _told(done: Dropped, planned: Planned) -> dict[str, Any]:
     }
 
 
-def _nothing_to_do(connection: Any, order: Order) -> dict[str, Any]:
+def _nothing_to_do(connection: Any, order: Order, plan: dict[str, Any]) -> dict[str, Any]:
     """Also the end of a run that was killed after its commit: its bundle gets the note it lacks."""
     for path in bundles_of(order.artifacts_dir, order.host):
         try:
@@ -217,7 +222,7 @@ def _nothing_to_do(connection: Any, order: Order) -> dict[str, Any]:
                 "msg": f"Nothing to do: the run {bundle.content['run_id']} was interrupted after it had done it all."
                 f"{_noted(bundle)}",
             }
-    return {"msg": "Nothing to do: the database has nothing of what the manifest names."}
+    return {"msg": nothing_to_do(plan)}
 
 
 def _noted(bundle: Bundle) -> str:

@@ -64,6 +64,8 @@ WHERE c.oid = ANY (%s::oid[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') OR
 
 _ROUTINES = "SELECT oid::regprocedure::text FROM pg_proc WHERE oid = ANY (%s::oid[]) ORDER BY 1"
 
+_SCHEMAS = "SELECT nspname::text FROM pg_namespace WHERE oid = ANY (%s::oid[])"
+
 
 @dataclass(frozen=True)
 class Late:
@@ -84,7 +86,7 @@ class Steps:
     :ivar data: tables' rows, beside ``tables``: schema and name of each.
     :ivar sequences: statements that set them.
     :ivar relations: schema and name, whose privileges are to be none but those of ``privileges``.
-    :ivar routines: as regprocedure takes them, the same.
+    :ivar routines: as regprocedure takes them, the same; and ``schemas``.
     :ivar survivors: OIDs of what ``late`` locks.
     """
 
@@ -94,6 +96,7 @@ class Steps:
     sequences: list[str] = field(default_factory=list)
     relations: list[tuple[str, str]] = field(default_factory=list)
     routines: list[str] = field(default_factory=list)
+    schemas: list[str] = field(default_factory=list)
     privileges: list[int] = field(default_factory=list)
     refresh: list[str] = field(default_factory=list)
     late: list[Late] = field(default_factory=list)
@@ -137,8 +140,9 @@ class Archive:
             answer = own_user().run(command, Path("/"), self.timeout)
         if answer.returncode:
             raise self._damaged(answer.stderr)
-        lines = answer.stdout.splitlines(keepends=True)
-        return "".join(_without_frame(lines))
+        lines = list(_without_frame(answer.stdout.splitlines(keepends=True)))
+        # Of a section with no entry there are comments, which no server takes for a statement.
+        return "".join(lines) if any(line.strip() and not line.startswith("--") for line in lines) else ""
 
     def rows(self, ids: list[int]) -> Iterator[Rows]:
         """Of each of these entries. What is left unread of one is skipped.
@@ -271,6 +275,8 @@ class _Chooser:
         steps.relations = self._cursor.fetchall()
         self._cursor.execute(_ROUTINES, (sorted(self._closure.whole("pg_proc")),))
         steps.routines = [name for (name,) in self._cursor.fetchall()]
+        self._cursor.execute(_SCHEMAS, (sorted(self._closure.whole("pg_namespace")),))
+        steps.schemas = [name for (name,) in self._cursor.fetchall()]
         steps.survivors = sorted(set(steps.survivors) - self._relations)
         return steps
 

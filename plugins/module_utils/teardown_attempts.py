@@ -134,16 +134,29 @@ class Acting:
 
     def run(self, statement: Any) -> None:
         """:raises LockNotObtainedError: when the time is over, or a lock was not to be had."""
-        left = sql.Literal(max(1, int((self._until - time.monotonic()) * 1000)))
-        script = sql.SQL("SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; {}")
         try:
-            self._cursor.execute(script.format(left, left, statement))
+            self._cursor.execute(sql.SQL("{}; {}").format(self._limits(), statement))
+        except AGAIN as error:
+            raise LockNotObtainedError from error
+
+    def copy(self, statement: Any, file: Any) -> None:
+        """COPY, from or to the file.
+
+        :raises LockNotObtainedError: as run() does.
+        """
+        try:
+            self._cursor.execute(self._limits())
+            self._cursor.copy_expert(statement, file)
         except AGAIN as error:
             raise LockNotObtainedError from error
 
     def end(self) -> None:
         """What follows waits for nobody."""
         self._cursor.execute("SET LOCAL statement_timeout = 0")
+
+    def _limits(self) -> Any:
+        left = sql.Literal(max(1, int((self._until - time.monotonic()) * 1000)))
+        return sql.SQL("SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}").format(left, left)
 
 
 def _roll_back(session: Session) -> None:

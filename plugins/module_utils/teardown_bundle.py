@@ -152,9 +152,17 @@ def read_content(directory: Path) -> dict[str, Any]:
         ``bundle_unknown``.
     """
     if not directory.is_dir() and directory.exists():
-        raise _missing(f"{directory} is no directory, so it is no bundle.")
+        raise RollbackError(
+            "bundle_missing",
+            f"{directory} is no directory, so it is no bundle.",
+            "Give rollback_bundle the bundle's directory; nothing was done.",
+        )
     if (directory / BUNDLE / CONTENT).exists():
-        raise _missing(f"{directory} is the directory of a run; its bundle is {directory / BUNDLE}.")
+        raise RollbackError(
+            "bundle_missing",
+            f"{directory} is the directory of a run; its bundle is {directory / BUNDLE}.",
+            "Give rollback_bundle that one; nothing was done.",
+        )
     if directory.name == PARTIAL or (directory.is_dir() and not (directory / CONTENT).exists()):
         raise RollbackError(
             "bundle_incomplete",
@@ -170,7 +178,11 @@ def read_content(directory: Path) -> dict[str, Any]:
                 f"The bundle {directory} was removed when its retention had ended ({directory.parent / NOTE_EXPIRED}).",
                 "Take the copy of it from your backup of the artifacts, or restore the database; nothing was done.",
             ) from error
-        raise _missing(f"There is no bundle {directory}.") from error
+        raise RollbackError(
+            "bundle_missing",
+            f"There is no bundle {directory}.",
+            "Give rollback_bundle the directory that the teardown's report names; nothing was done.",
+        ) from error
     except (OSError, ValueError) as error:
         raise _damaged(directory, f"{CONTENT} cannot be read") from error
     if not isinstance(content, dict) or "sum" not in content:
@@ -211,12 +223,6 @@ def unwritable(path: Path, error: OSError) -> RollbackError:
         "artifacts_unwritable",
         f"The bundle cannot be written to {path}: {error.strerror}.",
         "Set rollback_artifacts_dir to a directory that this user may write to and that has room; nothing was done.",
-    )
-
-
-def _missing(what: str) -> RollbackError:
-    return RollbackError(
-        "bundle_missing", what, "Give rollback_bundle the directory that the teardown's report names; nothing was done."
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -29,10 +29,13 @@ ENCRYPTED = f"{ARCHIVE}.encrypted"
 
 _CHUNK = 1 << 20
 
+#: Of a command, and what it did.
+_Failed = Callable[[tuple[str, ...], str], RollbackError]
+
+_UNEQUAL = "does not give back what was encrypted"
+
 #: Bytes, and seconds, to try the commands with.
 _SAMPLE, _SAMPLE_TIMEOUT = 4096, 60.0
-
-_ENCRYPT, _DECRYPT = "teardown_bundle_encrypt", "teardown_bundle_decrypt"
 
 
 @dataclass(frozen=True)
@@ -114,16 +117,16 @@ class Cipher:
     def _encrypt(self, plain: IO[bytes], encrypted: IO[bytes], timeout: float) -> Encryption:
         plain.seek(0)
         wanted = hashlib.file_digest(plain, "sha256").hexdigest()  # type: ignore[arg-type]
-        found, size = _through(self.encrypt, plain, encrypted, timeout, "encryption_failed", _ENCRYPT)
+        found, size = _through(self.encrypt, plain, encrypted, timeout, _encryption_failed)
         if not size:
-            raise _failed("encryption_failed", _ENCRYPT, self.encrypt, "wrote nothing")
+            raise _encryption_failed(self.encrypt, "wrote nothing")
         if found == wanted:
-            raise _failed("encryption_failed", _ENCRYPT, self.encrypt, "encrypts nothing: it wrote what it read")
+            raise _encryption_failed(self.encrypt, "encrypts nothing: it wrote what it read")
         if not self.decrypt:
             return Encryption(wanted, proven=False)
-        back, _size = _through(self.decrypt, encrypted, None, timeout, "decryption_failed", _DECRYPT)
+        back, _size = _through(self.decrypt, encrypted, None, timeout, _decryption_failed)
         if back != wanted:
-            raise _unequal(self.decrypt)
+            raise _decryption_failed(self.decrypt, _UNEQUAL)
         return Encryption(wanted, proven=True)
 
     @contextmanager
@@ -143,7 +146,7 @@ class Cipher:
             try:
                 path = opened.enter_context(_nameless(bundle.directory.parent))
                 with encrypted.open("rb") as source, path.open("wb") as plain, ended_by_signals():
-                    found, _size = _through(self.decrypt, source, plain, timeout, "decryption_failed", _DECRYPT)
+                    found, _size = _through(self.decrypt, source, plain, timeout, _decryption_failed)
             except OSError as error:
                 raise RollbackError(
                     "decryption_failed",
@@ -152,7 +155,7 @@ class Cipher:
                     " rollback_bundle; nothing was done.",
                 ) from error
             if found != encryption["sha256"]:
-                raise _unequal(self.decrypt)
+                raise _decryption_failed(self.decrypt, _UNEQUAL)
             yield path
 
     def require_key(self, bundle: Bundle) -> None:
@@ -160,8 +163,8 @@ class Cipher:
         if bundle.content.get("encryption") and not self.decrypt:
             raise RollbackError(
                 "decryption_missing",
-                f"The bundle {bundle.directory} is encrypted, and {_DECRYPT} is not set.",
-                f"Set {_DECRYPT} to the command and its arguments that decrypt it; nothing was done.",
+                f"The bundle {bundle.directory} is encrypted, and teardown_bundle_decrypt is not set.",
+                "Set teardown_bundle_decrypt to the command and its arguments that decrypt it; nothing was done.",
             )
 
 
@@ -178,11 +181,12 @@ def _nameless(directory: Path) -> Iterator[Path]:
 
 
 def _through(
-    command: tuple[str, ...], source: IO[bytes], target: IO[bytes] | None, timeout: float, code: str, variable: str
+    command: tuple[str, ...], source: IO[bytes], target: IO[bytes] | None, timeout: float, failed: _Failed
 ) -> tuple[str, int]:
     """:param target: None to look at what it writes only.
+    :param failed: makes the error of the command.
     :returns: SHA-256 and size of what it wrote.
-    :raises RollbackError: ``code``, ``program_timeout``.
+    :raises RollbackError: of ``failed``, and ``program_timeout``.
     :raises OSError: when the target cannot be written.
     """
     # The command reads the file itself, from where it is in that.
@@ -195,12 +199,12 @@ def _through(
             try:
                 answer = own_user().run(command, Path("/"), timeout, stdin=source, stdout=pipe)
             except OSError as error:
-                raise _failed(code, variable, command, f"cannot be run: {error.strerror}") from error
+                raise failed(command, f"cannot be run: {error.strerror}") from error
         # Before what the command says: it was cut off when the disk was full.
         found = taken.result()
     if answer.returncode:
         said = " ".join(answer.stderr.split())[:300].rstrip(".")
-        raise _failed(code, variable, command, f"ended with {answer.returncode}{f': {said}' if said else ''}")
+        raise failed(command, f"ended with {answer.returncode}{f': {said}' if said else ''}")
     return found
 
 
@@ -217,14 +221,24 @@ def _take(pipe: IO[bytes], target: IO[bytes] | None) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _unequal(decrypt: tuple[str, ...]) -> RollbackError:
-    return _failed("decryption_failed", _DECRYPT, decrypt, "does not give back what was encrypted")
-
-
-def _failed(code: str, variable: str, command: tuple[str, ...], what: str) -> RollbackError:
-    # Not its arguments, which may be keys.
+def _encryption_failed(command: tuple[str, ...], what: str) -> RollbackError:
     return RollbackError(
-        code,
-        f"The command {command[0]} of {variable} {what}.",
-        f"Correct {variable}: it is to read standard input and to write standard output; nothing was done.",
+        "encryption_failed",
+        f"The command {_program(command)} of teardown_bundle_encrypt {what}.",
+        "Correct teardown_bundle_encrypt: the list of a program and its arguments, which reads standard input and"
+        " writes standard output; nothing was done.",
     )
+
+
+def _decryption_failed(command: tuple[str, ...], what: str) -> RollbackError:
+    return RollbackError(
+        "decryption_failed",
+        f"The command {_program(command)} of teardown_bundle_decrypt {what}.",
+        "Correct teardown_bundle_decrypt: the list of a program and its arguments, which reads standard input and"
+        " writes standard output; nothing was done.",
+    )
+
+
+def _program(command: tuple[str, ...]) -> str:
+    """Not its arguments, which may be keys, though it be one string with all of them."""
+    return command[0].partition(" ")[0]

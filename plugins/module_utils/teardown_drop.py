@@ -49,6 +49,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export imp
     require_room,
     sequence_states,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import take_history
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import Planned
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof import (
     catalog_now,
@@ -181,7 +182,7 @@ class _Drop:
                 self._export = self._read_export(cursor, planned, contents, state, archive)
         begun = time.monotonic()
         before = _catalog(cursor)
-        self._act(cursor, planned, _PROOFS * (time.monotonic() - begun))
+        history = self._act(cursor, planned, _PROOFS * (time.monotonic() - begun))
         after = _catalog(cursor)
         self._rehearse(cursor, before, contents)
         difference = compare(before, after)
@@ -192,6 +193,7 @@ class _Drop:
             "encryption": self._export.encryption and self._export.encryption.as_json(),
             "steps": self._export.steps.as_json(),
             "contents": contents.as_json(),
+            "history": history,
             "fingerprint": before.fingerprint,
             "dropped": [asdict(each.object) for each in difference.dropped],
             "altered": [
@@ -235,10 +237,11 @@ class _Drop:
             raise unwritable(self._partial, error) from error
         return _Export(state, steps, scripts, sums, major, encryption)
 
-    def _act(self, cursor: Any, planned: Planned, proofs: float) -> None:
+    def _act(self, cursor: Any, planned: Planned, proofs: float) -> dict[str, Any] | None:
         """:param proofs: seconds that they will take afterwards.
+        :returns: what the bundle keeps of the history row.
         :raises LockNotObtainedError: for another attempt.
-        :raises RollbackError: ``drop_refused``, ``drop_took_more``.
+        :raises RollbackError: ``drop_refused``, ``drop_took_more``, those of take_history().
         """
         targets = planned.targets
         tables = [sql.Identifier(each.schema, each.short) for each in targets.tables if each.kind == "table"]
@@ -256,10 +259,15 @@ class _Drop:
                 ("SEQUENCE IF EXISTS", sequences),
             ) if names
         ]  # fmt: skip
+        statements += [
+            sql.SQL("DROP SCHEMA {}").format(sql.Identifier(targets.schema))
+            for _oid in planned.radius.closure.whole("pg_namespace")
+        ]
         cursor.execute("SAVEPOINT before_drop")
         staying = self._staying(planned)
         require_no_ring(cursor, {*staying, *targets.relations})
         acting = Acting(cursor, self._lock_timeout_ms, proofs)
+        history = take_history(cursor, acting, planned.history)
         self.held_since = acting.begun
         with refused(cursor, "drop_refused", "drop the objects"):
             # First, for whoever makes something that uses them is done then, and it is among what was there. All in
@@ -276,6 +284,7 @@ class _Drop:
             cursor.execute("ROLLBACK TO SAVEPOINT before_drop")
             raise took_more(cursor, more)
         cursor.execute("RELEASE SAVEPOINT before_drop")
+        return history
 
     @staticmethod
     def _staying(planned: Planned) -> set[int]:

@@ -83,6 +83,10 @@ class Move:
         return self.catalog, self.oid
 
     @property
+    def home(self) -> tuple[str, str]:
+        return self.schema, self.short
+
+    @property
     def routine(self) -> bool:
         return self.catalog == "pg_proc"
 

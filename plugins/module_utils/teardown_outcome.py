@@ -22,7 +22,11 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle imp
     begin_bundle,
     read_bundle,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import moves_of, read_places
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import (
+    found_again,
+    moves_of,
+    read_places,
+)
 
 COMMITTED, NOT_COMMITTED, GONE, UNDONE = "committed", "not_committed", "gone", "undone"
 
@@ -107,11 +111,11 @@ def _undecided(connection: Any, bundle: Path) -> bool:
 
 
 def _quarantine_outcome(cursor: Any, bundle: Bundle) -> str:
-    moves = moves_of(bundle.content)
+    moves = moves_of(found_again(cursor, bundle.content))
     places = read_places(cursor, moves)
     if any(places.get(each.key, ("",))[:2] == (bundle.content["schema"], each.short) for each in moves):
         return COMMITTED
-    if any(places.get(each.key, ("",))[:2] == (each.schema, each.short) for each in moves):
+    if any(places.get(each.key, ("",))[:2] == each.home for each in moves):
         return NOT_COMMITTED
     return GONE
 

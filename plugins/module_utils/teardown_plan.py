@@ -19,6 +19,7 @@ from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import (
     DROP,
+    PURGE,
     BlastRadius,
     read_blast_radius,
 )
@@ -43,6 +44,11 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_blockers i
     pg_dump_blockers,
     situation_blockers,
 )
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import (
+    History,
+    HistoryPlan,
+    plan_history,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_objects import (
     EXACT,
     Content,
@@ -63,7 +69,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine
     quarantine_blockers,
     quarantine_warnings,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets, resolve
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets, no_targets, resolve
 
 #: Milliseconds: for a lock that is in the way of reading, and for a statement on the catalogs.
 _LOCK_TIMEOUT = 500
@@ -80,12 +86,14 @@ _DATABASE = "SELECT oid::bigint FROM pg_database WHERE datname = current_databas
 class PlanRequest:
     """What is to be planned.
 
+    :ivar manifest: None for nothing at all.
     :ivar mode: one of blast_radius.MODES.
     :ivar records_dir: with the records of backup verifications, or None.
     :ivar require_backup: whether a drop needs one that was drilled.
     :ivar lock_timeout: of the teardown, as its variable says it.
     :ivar count_rows: exactly; else the planner's estimates do.
     :ivar pg_dump_version: of the pg_dump that is going to be used; None to look for one.
+    :ivar quarantine: the schema whose content is purged; empty otherwise.
     """
 
     manifest: Any
@@ -97,10 +105,11 @@ class PlanRequest:
     lock_timeout: str = "500ms"
     count_rows: bool = True
     pg_dump_version: str | None = None
+    quarantine: str = ""
 
     @property
     def drop(self) -> bool:
-        return self.mode == DROP
+        return self.mode in (DROP, PURGE)
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,7 @@ class Planned:
     plan: dict[str, Any]
     targets: Targets
     radius: BlastRadius
+    history: History | None
 
 
 def make_plan(connection: Any, server: ServerInfo, request: PlanRequest) -> Planned:
@@ -132,17 +142,22 @@ def read_plan(cursor: Any, server: ServerInfo, request: PlanRequest, blockers: l
 
     :param cursor: in a transaction with the settings of table_content.begin_reading().
     :param blockers: what else stands in the way.
-    :raises RollbackError: those of teardown_targets.resolve(), ``baseline_foreign``, ``baselines_unfit``.
+    :raises RollbackError: those of teardown_targets.resolve() and plan_history(), ``baseline_foreign``,
+        ``baselines_unfit``.
     """
     provenance = _fitting(cursor, server, request.provenance)
-    targets = resolve(cursor, request.manifest)
+    targets = no_targets() if request.manifest is None else resolve(cursor, request.manifest)
+    targets.schema = request.quarantine
     radius = read_blast_radius(cursor, server, targets, request.mode)
-    drift = read_drift(cursor, provenance, targets, radius)
+    # The row of what is purged went when it was moved.
+    of_history = HistoryPlan() if request.mode == PURGE else plan_history(cursor, request.manifest, targets, radius)
+    drift = [*read_drift(cursor, provenance, targets, radius), *of_history.drift]
     blockers = [
         *blockers,
         *situation_blockers(cursor, server, targets, radius, request.drop),
         *privilege_blockers(cursor, targets, radius, request.drop),
         *([] if request.drop else quarantine_blockers(cursor, targets, radius)),
+        *of_history.blockers,
     ]
     still_seen = [] if request.drop else quarantine_warnings(cursor, targets)
     needed = needed_extensions(cursor, targets)
@@ -154,6 +169,7 @@ def read_plan(cursor: Any, server: ServerInfo, request: PlanRequest, blockers: l
     blockers += [*of_backup, *provenance_blockers(provenance, targets)]
     warnings += [
         *provenance_warnings(provenance, targets), *_warnings(server, targets, radius, request), *still_seen,
+        *of_history.warnings,
     ]  # fmt: skip
     dependents, survivors = _apart(radius.dependents, targets)
     plan = {
@@ -162,6 +178,7 @@ def read_plan(cursor: Any, server: ServerInfo, request: PlanRequest, blockers: l
         "database": server.database,
         "manifest": targets.manifest,
         "objects": objects,
+        "history": of_history.history.as_json() if of_history.history else None,
         "dependents": [each.as_json() for each in dependents],
         "survivors": [each.as_json() for each in survivors],
         "drift": drift,
@@ -173,7 +190,7 @@ def read_plan(cursor: Any, server: ServerInfo, request: PlanRequest, blockers: l
         "warnings": in_order(warnings) if objects else [],
         "overrides": _overrides(request, targets),
     }
-    return Planned({**plan, "token": token_of(plan)}, targets, radius)
+    return Planned({**plan, "token": token_of(plan)}, targets, radius, of_history.history)
 
 
 def token_of(plan: dict[str, Any]) -> str:
@@ -188,7 +205,7 @@ def token_of(plan: dict[str, Any]) -> str:
 def summary(plan: dict[str, Any]) -> str:
     """One line for a person."""
     if not plan["objects"]:
-        return "Nothing to do: the database has nothing of what the manifest names."
+        return nothing_to_do(plan)
     numbers = {"go": len(plan["objects"])}
     every = [*plan["dependents"], *plan["survivors"]]
     numbers["go with them"] = sum(each["effect"] == DROPPED for each in every)
@@ -199,6 +216,13 @@ def summary(plan: dict[str, Any]) -> str:
     return f"{plan['mode']} of {plan['database']}: {text}. " + (
         f"{blocked} blocker{'s' if blocked > 1 else ''}." if blocked else f"Token {plan['token']}."
     )
+
+
+def nothing_to_do(plan: dict[str, Any]) -> str:
+    """A sentence."""
+    if plan["mode"] == PURGE:
+        return "Nothing to do: the database has nothing in a quarantine of this host."
+    return "Nothing to do: the database has nothing of what the manifest names."
 
 
 @contextmanager

@@ -65,17 +65,18 @@ _MAY_MAKE_SCHEMAS = "SELECT has_database_privilege(current_database(), 'CREATE')
 
 def privilege_blockers(cursor: Any, targets: Targets, radius: BlastRadius, drop: bool) -> list[Blocker]:
     """What this role may not do. A superuser may do everything but bring back data."""
-    found = [*_unnamed_children(targets), *(_lost(radius.dropped) if drop else [])]
+    found = [*_unnamed_children(targets), *(_lost(radius.dropped, _other_way(targets)) if drop else [])]
     if radius.rights.superuser or not targets.objects:
         return found
     found += [*_ownership(targets, radius), *_schemas(targets, radius)]
     if drop:
-        return [*found, *_not_again(cursor, targets, radius)]
+        found += _not_again(cursor, targets, radius)
     cursor.execute(_MAY_MAKE_SCHEMAS)
-    if not cursor.fetchone()[0]:
+    if not cursor.fetchone()[0] and (not drop or radius.closure.whole("pg_namespace")):
         found.append(Blocker(
             "privilege_missing",
-            f"{radius.rights.role} may not create a schema in this database, which the quarantine needs.",
+            f"{radius.rights.role} may not create a schema in this database, which"
+            f" {'an undo' if drop else 'the quarantine'} needs.",
             "Grant it CREATE on the database.",
         ))  # fmt: skip
     return found
@@ -94,7 +95,12 @@ def _unnamed_children(targets: Targets) -> list[Blocker]:
     ]
 
 
-def _lost(dropped: list[Dependent]) -> list[Blocker]:
+def _other_way(targets: Targets) -> str:
+    """Instead of a drop."""
+    return "leave it in quarantine" if targets.schema else "use teardown_mode quarantine"
+
+
+def _lost(dropped: list[Dependent], other_way: str) -> list[Blocker]:
     """Whatever could not be made again, one by one."""
     found = []
     for each in dropped:
@@ -102,11 +108,11 @@ def _lost(dropped: list[Dependent]) -> list[Blocker]:
             continue
         code = "data_lost" if "lost" in each.obstacle else "not_recreatable"
         remedy = (
-            "Take it out of the way by hand and keep its data, or use teardown_mode quarantine, which leaves it alone."
+            f"Take it out of the way by hand and keep its data, or {other_way}, which leaves it alone."
             if code == "data_lost"
             else "Let its owner drop it, or connect as a role that may make it"
             # A quarantine takes its tables out of publications, too.
-            + ("." if each.kind == "publication table" else ", or use teardown_mode quarantine.")
+            + ("." if each.kind == "publication table" else f", or {other_way}.")
         )
         found.append(Blocker(
             code, f"The {each.label} would go, and could not be made again: {each.obstacle}.", remedy
@@ -186,6 +192,6 @@ def _not_again(cursor: Any, targets: Targets, radius: BlastRadius) -> list[Block
                 "publication_all_tables",
                 f"The publication {quote_name(publication)} of {owner} is FOR ALL TABLES: its subscribers lose these"
                 f" tables, and {role} could not give them back what they had.",
-                "Let its owner decide, or use teardown_mode quarantine.",
+                f"Let its owner decide, or {_other_way(targets)}.",
             ))  # fmt: skip
     return found

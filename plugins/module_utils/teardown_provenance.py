@@ -95,7 +95,9 @@ def provenance_blockers(provenance: Provenance, targets: Targets) -> list[Blocke
             ))  # fmt: skip
     if unknown and not provenance.allow_unknown:
         why = "the baseline from before the migration does not cover them"
-        if provenance.before is None:
+        if provenance.origins:
+            why = "no teardown of this host moved them there"
+        elif provenance.before is None:
             why = f"there is no {provenance.missing}" if provenance.missing else "no baseline from before it was given"
         found.append(Blocker(
             "provenance_unknown",
@@ -147,9 +149,10 @@ def read_drift(cursor: Any, provenance: Provenance, targets: Targets, radius: Bl
 
 
 def _was_there(provenance: Provenance, target: Target) -> bool | None:
-    """None where the baseline does not tell."""
+    """None where nobody tells."""
     if provenance.before is None:
-        return None
+        # That it may go was seen to when it was moved away.
+        return False if (target.catalog, target.oid) in provenance.origins else None
     snapshot = provenance.before.snapshot
     if _earlier_name(provenance, target):
         return True

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import (
@@ -28,6 +28,11 @@ from ansible_collections.pgops.rollback.plugins.module_utils.driver import psyco
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.names import QUARANTINE
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, require_no_ring
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import (
+    History,
+    history_by_hand,
+    take_history,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_moves import (
     Membership,
     Move,
@@ -54,6 +59,19 @@ SELECT 'pg_proc', p.oid::bigint, n.nspname::text, p.proname::text, array_to_stri
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY (%(routines)s::oid[])
 """
 
+_IN_SCHEMA = """
+SELECT 'pg_class', c.oid::bigint,
+       CASE c.relkind WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence' ELSE 'table' END, c.relname::text, ''
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p', 'f', 'S')
+UNION ALL
+SELECT 'pg_proc', p.oid::bigint, CASE p.prokind WHEN 'a' THEN 'aggregate' WHEN 'p' THEN 'procedure' ELSE 'function' END,
+       p.proname::text, array_to_string(ARRAY (
+           SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, place)
+           ORDER BY a.place), ', ')
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = %(schema)s
+"""
+
 #: Schema, name, and the types of a routine's arguments.
 Place = tuple[str, str, str]
 
@@ -62,14 +80,21 @@ Place = tuple[str, str, str]
 class Quarantine:
     """A move that is prepared: nothing has been written yet.
 
-    :ivar content: JSON values for the bundle.
+    :ivar content: JSON values for the bundle, complete when the history row was taken.
     """
 
     schema: str
     moves: list[Move]
     memberships: list[Membership]
     owners: list[str]
+    history: History | None
     content: dict[str, Any]
+
+    def take_history(self, cursor: Any, acting: Acting) -> None:
+        """:raises RollbackError: and LockNotObtainedError as teardown_history.take_history() does."""
+        kept = take_history(cursor, acting, self.history)
+        self.content["history"] = kept
+        self.content["by_hand"] += history_by_hand(kept)
 
     def move(self, cursor: Any, acting: Acting) -> None:
         """Right before the commit, for readers wait from here on.
@@ -152,7 +177,28 @@ def prepare_quarantine(cursor: Any, planned: Planned, schema: str) -> Quarantine
             for each in (*way_back(schema, moves, memberships), drop_schema(schema))
         ],
     }
-    return Quarantine(schema, moves, memberships, sorted(owners), content)
+    return Quarantine(schema, moves, memberships, sorted(owners), planned.history, content)
+
+
+def found_again(cursor: Any, content: dict[str, Any]) -> dict[str, Any]:
+    """The content with the OIDs of today: the undo of a purge has made the objects again.
+
+    By their OIDs they are found wherever they were moved since. Where none of them is at either place under its OID,
+    their names in the quarantine tell: nobody else may use that schema, and the way back proves all that they are.
+
+    :param cursor: in a transaction with the settings of table_content.measuring_settings().
+    :param content: of the bundle.
+    """
+    moves = moves_of(content)
+    places = read_places(cursor, moves)
+    if any(places.get(each.key, ("",))[:2] in ((content["schema"], each.short), each.home) for each in moves):
+        return content
+    cursor.execute(_IN_SCHEMA, {"schema": content["schema"]})
+    there = {(kind, name, types): (catalog, oid) for catalog, oid, kind, name, types in cursor.fetchall()}
+    again = [
+        replace(each, oid=there.get((each.kind, each.short, each.types_there), each.key)[1]) for each in moves
+    ]
+    return {**content, "moves": [asdict(each) for each in again]}
 
 
 def quarantine_locks(content: dict[str, Any]) -> tuple[list[tuple[str, str]], list[int]]:

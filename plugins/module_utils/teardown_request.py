@@ -9,15 +9,22 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.baseline import baseline_if_there
-from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import MODES, QUARANTINE
+from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import (
+    DROP,
+    MODES,
+    PURGE,
+    QUARANTINE,
+)
+from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import PlanRequest
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_provenance import Provenance
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_purge import purge_request
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_routines import parse_signature
 
 PLAN_ARGUMENTS: dict[str, dict[str, Any]] = {
     "manifest": {"type": "dict", "required": True},
-    "mode": {"type": "str", "choices": list(MODES), "default": QUARANTINE},
+    "mode": {"type": "str", "choices": [QUARANTINE, DROP], "default": QUARANTINE},
     "baseline_before": {"type": "path"},
     "baseline_after": {"type": "path"},
     "records_dir": {"type": "path"},
@@ -27,6 +34,21 @@ PLAN_ARGUMENTS: dict[str, dict[str, Any]] = {
     "allow_unknown_provenance": {"type": "bool", "default": False},
     "override_provenance": {"type": "list", "elements": "str", "default": []},
 }
+
+#: The same of a module that purges, too.
+PURGE_ARGUMENTS: dict[str, dict[str, Any]] = {
+    **PLAN_ARGUMENTS,
+    "manifest": {"type": "dict"},
+    "mode": {"type": "str", "choices": list(MODES), "default": QUARANTINE},
+    "host": {"type": "str"},
+    "artifacts_dir": {"type": "path"},
+    "bundle": {"type": "path"},
+}
+
+#: What is needed of them in which mode.
+PURGE_REQUIRED = [
+    ("mode", QUARANTINE, ["manifest"]), ("mode", DROP, ["manifest"]), ("mode", PURGE, ["host", "artifacts_dir"]),
+]  # fmt: skip
 
 
 def plan_request(options: dict[str, Any], **more: Any) -> PlanRequest:
@@ -48,3 +70,14 @@ def plan_request(options: dict[str, Any], **more: Any) -> PlanRequest:
         **{name: options[name] for name in ("records_dir", "require_backup", "lock_timeout")},
         **more,
     )
+
+
+def plan_or_purge(connection: Any, server: ServerInfo, options: dict[str, Any], **more: Any) -> PlanRequest:
+    """:param connection: in autocommit mode; it is asked what is in quarantine.
+    :param options: values of PURGE_ARGUMENTS; ``more`` as of plan_request().
+    :raises RollbackError: those of plan_request() and purge_request().
+    """
+    request = plan_request(options, **more)
+    if request.mode != PURGE:
+        return request
+    return purge_request(connection, server, request, *(options[name] for name in ("artifacts_dir", "host", "bundle")))

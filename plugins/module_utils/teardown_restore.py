@@ -29,6 +29,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts i
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import NOTE_RETURNED, Bundle
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import sequence_states
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import history_conflicts, put_history
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof import catalog_now
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import refused, snapshot_of
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import resolve
@@ -64,6 +65,9 @@ FROM (
     SELECT 'ROUTINE', '', p.oid::regprocedure::text, p.proacl, acldefault('f', p.proowner)
     FROM unnest(%(routines)s::text[]) AS w (name) JOIN pg_proc p ON p.oid = w.name::regprocedure
     WHERE p.proacl IS NOT NULL
+    UNION ALL
+    SELECT 'SCHEMA', '', quote_ident(n.nspname), n.nspacl, acldefault('n', n.nspowner) FROM pg_namespace n
+    WHERE n.nspname = ANY (%(namespaces)s::text[]) AND n.nspacl IS NOT NULL
 ) AS o, LATERAL (
     SELECT 1 AS step, grantee FROM aclexplode(o.acl) UNION SELECT 2, grantee FROM aclexplode(o.initial)
 ) AS g ORDER BY g.step
@@ -158,6 +162,7 @@ def restore_dropped(
         with refused(cursor, "undo_refused", "bring the objects back"):
             acting = Acting(cursor, lock_timeout_ms)
             attach(acting, steps.late)
+            put_history(cursor, acting, content["history"])
             acting.end()
             _validate(cursor, steps)
         _require_equal(_differences(cursor, content, catalog_now(cursor).objects))
@@ -181,7 +186,7 @@ def _reset_privileges(cursor: Any, steps: Steps) -> None:
     """To those that an object has when it is made: default privileges may have given it to anybody meanwhile."""
     cursor.execute(_PRIVILEGES, {
         "schemas": [each[0] for each in steps.relations], "names": [each[1] for each in steps.relations],
-        "routines": steps.routines,
+        "routines": steps.routines, "namespaces": steps.schemas,
     })  # fmt: skip
     statements = []
     for kind, schema, name, step, named, role in cursor.fetchall():
@@ -219,8 +224,9 @@ def require_free(cursor: Any, content: dict[str, Any]) -> None:
 
     wanted = {place(each["kind"], each["name"]) for each in content["dropped"]}
     taken = sorted(each.label for each in catalog_now(cursor).objects.values() if place(*each.key) in wanted)
-    if taken:
-        raise _conflict([f"{label} is there" for label in taken])
+    problems = [f"{label} is there" for label in taken] + history_conflicts(cursor, content["history"])
+    if problems:
+        raise _conflict(problems)
 
 
 def _different_rows(cursor: Any, content: dict[str, Any]) -> list[str]:

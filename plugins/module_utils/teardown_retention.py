@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import PURGE, QUARANTINE
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import host_directory
@@ -88,7 +89,7 @@ def expire(connection: Any, server: ServerInfo, artifacts_dir: str, host: str, c
     with reading(connection) as cursor:
         cursor.execute(_NOW)
         (now,) = cursor.fetchone()
-        judge = _Judge(cursor, server, cluster_identifier(cursor), host, now)
+        judge = _Judge(cursor, server, cluster_identifier(cursor), host, now, _purged(runs, now))
         fates = [judge.fate(path / BUNDLE) for path in runs if (path / BUNDLE).exists()]
     leftovers = [path / name for path in runs for name in (PARTIAL, EXPIRED) if _is_abandoned(path / name)]
     fates += [Fate(str(path), REMOVED, "An interrupted run left it, and nothing needs it.") for path in leftovers]
@@ -107,9 +108,25 @@ def expire(connection: Any, server: ServerInfo, artifacts_dir: str, host: str, c
     }
 
 
+def _purged(runs: list[Path], now: datetime) -> dict[str, str]:
+    """The quarantines whose purge can still be undone, and until when."""
+    found = {}
+    for path in runs:
+        with suppress(RollbackError):  # it is told when it is judged
+            bundle = Bundle(path / BUNDLE, read_content(path / BUNDLE))
+            if bundle.content["mode"] == PURGE and _time_of(bundle, "keep_until") > now:
+                found[bundle.content["schema"]] = bundle.content["keep_until"]
+    return found
+
+
 class _Judge:
-    def __init__(self, cursor: Any, server: ServerInfo, identifier: str | None, host: str, now: datetime) -> None:
+    """:ivar purged: from _purged()."""
+
+    def __init__(
+        self, cursor: Any, server: ServerInfo, identifier: str | None, host: str, now: datetime, purged: dict[str, str]
+    ) -> None:
         self._cursor, self._server, self._identifier, self._host, self._now = cursor, server, identifier, host, now
+        self._purged = purged
 
     def fate(self, directory: Path) -> Fate:
         if directory.is_symlink():
@@ -130,15 +147,25 @@ class _Judge:
             return LEFT, f"It is from {content['created']}, which is still to come: a clock was wrong, or is."
         if until > self._now:
             return KEPT, f"It is to be kept until {content['keep_until']}."
-        if content["mode"] == "quarantine":
-            if not is_own(self._server, self._identifier, bundle):
-                return LEFT, (
-                    f"It is of the database {content['database']} of another cluster or another name, so whether its"
-                    " objects are still in quarantine cannot be seen from here."
-                )
-            if teardown_outcome(self._cursor, bundle) == COMMITTED:
-                return KEPT, f"Its objects are still in quarantine, in {content['schema']}, and it brings them back."
-        return REMOVED, f"It was to be kept until {content['keep_until']}."
+        needed = self._quarantine(bundle) if content["mode"] == QUARANTINE else None
+        return needed or (REMOVED, f"It was to be kept until {content['keep_until']}.")
+
+    def _quarantine(self, bundle: Bundle) -> tuple[str, str] | None:
+        """None when nothing needs it any more."""
+        content = bundle.content
+        if not is_own(self._server, self._identifier, bundle):
+            return LEFT, (
+                f"It is of the database {content['database']} of another cluster or another name, so whether its"
+                " objects are still in quarantine cannot be seen from here."
+            )
+        if teardown_outcome(self._cursor, bundle) == COMMITTED:
+            return KEPT, f"Its objects are still in quarantine, in {content['schema']}, and it brings them back."
+        if content["schema"] in self._purged:
+            return KEPT, (
+                f"The purge of its objects can be undone until {self._purged[content['schema']]}, and from"
+                " quarantine it brings them back."
+            )
+        return None
 
 
 def _time_of(bundle: Bundle, name: str) -> datetime:
@@ -146,7 +173,9 @@ def _time_of(bundle: Bundle, name: str) -> datetime:
         return datetime.strptime(bundle.content[name], TIME).replace(tzinfo=UTC)
     except (KeyError, TypeError, ValueError) as error:
         raise RollbackError(
-            "bundle_damaged", f"The bundle {bundle.directory} does not say {name}.", "Look at it."
+            "bundle_damaged",
+            f"The bundle {bundle.directory} does not say {name}.",
+            "Take the copy of it from your backup of the artifacts; nothing was done.",
         ) from error
 
 

@@ -17,6 +17,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import history_conflicts, put_history
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_moves import (
     Membership,
     Move,
@@ -83,6 +84,7 @@ def require_returnable(cursor: Any, content: dict[str, Any]) -> None:
     problems = _not_in_place(cursor, content["schema"], moves) or [
         *_names_taken(cursor, moves),
         *_publications_changed(cursor, moves, memberships),
+        *history_conflicts(cursor, content["history"]),
     ]
     if problems:
         raise _conflict(problems)
@@ -102,6 +104,7 @@ def return_from_quarantine(cursor: Any, content: dict[str, Any], lock_timeout_ms
     require_returnable(cursor, content)
     acting = Acting(cursor, lock_timeout_ms)
     notes = []
+    put_history(cursor, acting, content["history"])
     with refused(cursor, "undo_refused", "move the objects back"):
         acting.run(sql.SQL("; ").join(way_back(schema, moves, memberships)))
         cursor.execute(_OTHERS, (schema,))

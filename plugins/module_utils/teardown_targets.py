@@ -103,12 +103,14 @@ class Targets:
     :ivar missing: kind and name of what the manifest names and the database lacks.
     :ivar overloads: functions that have the name of one of the manifest and are not in it.
     :ivar manifest: the part of it that a plan is made of, in a fixed order.
+    :ivar schema: that is dropped, too, when nothing is left in it; empty for none.
     """
 
     objects: list[Target]
     missing: list[tuple[str, str]] = field(default_factory=list)
     overloads: list[str] = field(default_factory=list)
     manifest: dict[str, Any] = field(default_factory=dict)
+    schema: str = ""
 
     @property
     def relations(self) -> list[int]:
@@ -149,6 +151,11 @@ def read_manifest(manifest: Any) -> dict[str, list[str]]:
             "Name what the migration created, or let manifest.yml write it from two baselines; nothing was done.",
         )
     return found
+
+
+def no_targets() -> Targets:
+    """Of a purge where nothing is in quarantine."""
+    return Targets([], manifest={"name": "", **{section: [] for section in SECTIONS}})
 
 
 def resolve(cursor: Any, manifest: Any) -> Targets:

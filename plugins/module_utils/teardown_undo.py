@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import PURGE, QUARANTINE
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import parse_lock_timeout
@@ -31,7 +32,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome im
     teardown_outcome,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import reading
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import quarantine_locks
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import (
+    found_again,
+    quarantine_locks,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import require_free, restore_dropped
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_return import (
     require_returnable,
@@ -71,13 +75,16 @@ def undo(connection: Any, server: ServerInfo, request: UndoRequest, check_mode: 
             _given(cursor, server, identifier, Path(request.bundle)) if request.bundle
             else _newest(cursor, server, identifier, request)
         )  # fmt: skip
-        dropped = bundle.content["mode"] == "drop"
+        mode = bundle.content["mode"]
+        dropped = mode != QUARANTINE
         # As the plan counts them: the sequences of columns, which go along with their tables, among them.
         number = len(bundle.content["oids"])
-        result = {"bundle": str(bundle.directory), "objects": number, "notes": []}
+        result = {"bundle": str(bundle.directory), "objects": number, "notes": [], "mode": mode}
         if teardown_outcome(cursor, bundle) != COMMITTED:
             return {**result, "changed": False, "status": "ok", "msg": "Nothing to do: it was undone already."}
         request.cipher.require_key(bundle)
+        if not dropped:
+            bundle = replace(bundle, content=found_again(cursor, bundle.content))
         (require_free if dropped else require_returnable)(cursor, bundle.content)
     result |= {"changed": True, "status": "changed"}
     if check_mode:
@@ -89,7 +96,8 @@ def undo(connection: Any, server: ServerInfo, request: UndoRequest, check_mode: 
         attempts, notes = _returned(connection, bundle, lock_timeout_ms)
     with suppress(OSError):  # the objects tell it, too
         bundle.note(NOTE_UNDONE, {"objects": number})
-    said = [f"{number} objects are back, proven to be as they were before the teardown.", *notes]
+    where = " in quarantine" if mode == PURGE else ""
+    said = [f"{number} objects are back{where}, proven to be as they were before the {_called(mode)}.", *notes]
     return {**result, "attempts": attempts, "notes": notes, "msg": " ".join(said)}
 
 
@@ -107,7 +115,7 @@ def _given(cursor: Any, server: ServerInfo, identifier: str | None, path: Path) 
     bundle = read_bundle(path)
     require_own(server, identifier, bundle)
     outcome = teardown_outcome(cursor, bundle)
-    if outcome == GONE:
+    if outcome == GONE and not bundle.undone:
         raise RollbackError(
             "bundle_gone",
             f"Nothing of what the bundle {path} moved is in the database: it was dropped or purged since.",
@@ -120,6 +128,10 @@ def _given(cursor: Any, server: ServerInfo, identifier: str | None, path: Path) 
             "There is nothing to undo; nothing was done.",
         )
     return bundle
+
+
+def _called(mode: str) -> str:
+    return mode if mode == PURGE else "teardown"
 
 
 def _newest(cursor: Any, server: ServerInfo, identifier: str | None, request: UndoRequest) -> Bundle:

@@ -149,6 +149,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.database_module imp
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.table_writes import read_table_writes
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import read_versions
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import reading
 from ansible_collections.pgops.rollback.plugins.module_utils.verification_activity import read_activity
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -173,10 +175,13 @@ def migration_baseline(connections: Connections, server: ServerInfo, module: Ans
     with connections.first.cursor() as cursor:
         # Before the snapshot: what is written meanwhile then counts as written since, never as lost.
         writes, activity = read_table_writes(cursor), read_activity(cursor)
+    with reading(connections.first) as cursor:
+        history = read_versions(cursor)
     snapshot = read_snapshot(connections.first, options["rows"], options["checksums"], options["schemas"])
     baseline = Baseline(
         migration=options["migration"], moment=options["moment"], host=options["host"], operator=options["operator"],
         snapshot=snapshot, writes=writes, activity=activity, backup=backup, backup_note=note,
+        history=history,
     )  # fmt: skip
     if not module.check_mode:
         write_baseline(path, baseline)

@@ -14,6 +14,7 @@ description:
   - Compares the baseline before the migration with the one after it, and writes what the migration created (may be torn
     down), altered (with the definition before), renamed or moved to another schema, and found (protected) to
     C(<artifacts_dir>/<host>/baselines/<migration>-manifest.json).
+  - The row that came into Supabase's migration history between the two, if it is exactly one, is named as C(history).
   - Connects to no database. A manifest that was edited is not overwritten.
 author:
   - The pgops.rollback authors (@pgops)

@@ -13,8 +13,9 @@ version_added: 0.1.0
 description:
   - Makes the plan of M(pgops.rollback.teardown_plan) again, first alone and then under its locks, and refuses unless it
     is the very plan that O(confirm) stands for. Then all of it is done in one transaction, or nothing.
-  - For a V(drop) everything that goes is exported first with C(pg_dump), from the transaction's own snapshot. Before
-    the commit it is proven that nothing else has gone, and that the bundle makes everything again.
+  - For a V(drop), and for a V(purge) of what an earlier quarantine moved away, everything that goes is exported first
+    with C(pg_dump), from the transaction's own snapshot. Before the commit it is proven that nothing else has gone, and
+    that the bundle makes everything again.
   - Tables are locked in SHARE ROW EXCLUSIVE mode first, which lets readers and C(pg_dump) go on. An attempt that does
     not get all its locks within O(lock_timeout) rolls back entirely and lets everybody go on; after 20 attempts it
     gives up and names who stood in the way. No session is ended.
@@ -25,6 +26,7 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes
+  - pgops.rollback.teardown_request.purge
   - pgops.rollback.teardown_request
 options:
   confirm:
@@ -170,7 +172,7 @@ broken:
 code:
   description:
     - Stable code of the error. V(confirmation_invalid), V(confirmation_foreign), V(confirmation_stale),
-      V(teardown_blocked), V(rows_grown), V(quarantine_refused), V(bundle_exists),
+      V(teardown_blocked), V(rows_grown), V(quarantine_refused), V(history_refused), V(bundle_exists),
       V(artifacts_unwritable), V(artifacts_vanish), V(artifacts_dir_relative), V(unsafe_name), V(bundle_damaged),
       V(disk_full), V(not_exportable), V(privilege_missing), V(row_security), V(dump_failed), V(program_timeout),
       V(archive_damaged), V(export_differs), V(drop_refused), V(drop_took_more), V(undo_impossible),
@@ -190,10 +192,14 @@ from ansible_collections.pgops.rollback.plugins.module_utils.database_module imp
 from ansible_collections.pgops.rollback.plugins.module_utils.durations import parse_duration
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_apply import Order, tear_down
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import (
+    PURGE_ARGUMENTS,
+    PURGE_REQUIRED,
+    plan_or_purge,
+)
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    **PLAN_ARGUMENTS,
+    **PURGE_ARGUMENTS,
     "confirm": {"type": "str", "required": True},
     "batch": {"type": "dict", "required": True},
     "host": {"type": "str", "required": True},
@@ -212,7 +218,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def teardown(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
     options = module.params
     order = Order(
-        plan_request(options),
+        plan_or_purge(connections.first, server, options),
         timeout=parse_duration(options["timeout"], "teardown_timeout").total_seconds(),
         artifacts_last=options["artifacts_persistent"],
         retention=parse_duration(options["bundle_retention"], "teardown_bundle_retention"),
@@ -226,7 +232,7 @@ def teardown(connections: Connections, server: ServerInfo, module: AnsibleModule
 
 
 def main() -> None:
-    run_database_module(ARGUMENTS, teardown)
+    run_database_module(ARGUMENTS, teardown, required_if=PURGE_REQUIRED)
 
 
 if __name__ == "__main__":

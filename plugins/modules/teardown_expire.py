@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - Looks at the bundles of one host, and removes each, as a whole, that was to be kept until a time that has passed by
     the database's clock. Check mode only says which.
-  - The bundle of a quarantine is kept for as long as its objects are in there, since nothing else brings them back.
+  - The bundle of a quarantine is kept for as long as its objects are in there, since nothing else brings them back, or
+    can come back in there by the undo of a purge.
     What interrupted runs left is removed a day after they ended.
   - A bundle that cannot be read, or is of another host or database, or from a time still to come, is named and left,
     and RV(status) is V(degraded).

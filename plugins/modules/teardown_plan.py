@@ -17,12 +17,14 @@ description:
     whose body is text are not in there. They are read, and what names something that goes is told with its line.
   - The token stands for the plan without rows, sizes, backup, blockers and warnings. It is the same as long as the same
     would be done, also in a restored copy of the database that has the same name.
+  - V(purge) plans the drop of what an earlier quarantine moved away. Nothing in quarantine is nothing to do.
   - Reads in one transaction that cannot write, waits for no lock longer than 500 ms and takes none above ACCESS SHARE.
 author:
   - The pgops.rollback authors (@pgops)
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes.read_only
+  - pgops.rollback.teardown_request.purge
   - pgops.rollback.teardown_request
 options:
   count_rows:
@@ -30,8 +32,14 @@ options:
     type: bool
     default: true
   pg_dump_version:
-    description: Version of the pg_dump that V(drop) is going to use. By default one is looked for.
+    description: Version of the pg_dump that is going to export what is dropped. By default one is looked for.
     type: str
+  host:
+    description: Name of the database in the inventory, under which V(purge) looks for bundles.
+    type: str
+  artifacts_dir:
+    description: Absolute path of the directory with what all hosts left behind, for V(purge).
+    type: path
 seealso:
   - module: pgops.rollback.rollback_manifest
   - module: pgops.rollback.migration_baseline
@@ -92,6 +100,11 @@ plan:
           of which table it is a part otherwise.
       type: list
       elements: dict
+    history:
+      description:
+        - The row that goes by which a deployment tool knows the migration, with C(table), C(column) and C(value); null
+          where none does.
+      type: dict
     dependents:
       description:
         - Views, functions and so on that go with it as a whole, each with C(kind), C(name), C(on), C(effect), C(owner),
@@ -106,7 +119,8 @@ plan:
       type: list
       elements: dict
     drift:
-      description: C(kind), C(name), C(problem) (V(missing), V(overload) or V(not_in_manifest)) and C(detail).
+      description:
+        - C(kind), C(name), C(problem) (V(missing), V(overload), V(not_in_manifest) or V(left_over)) and C(detail).
       type: list
       elements: dict
     rows:
@@ -134,11 +148,12 @@ plan:
 code:
   description:
     - Stable code of the error. V(manifest_invalid), V(manifest_unreadable), V(manifest_empty), V(name_invalid),
-      V(system_schema), V(object_twice), V(object_kind), V(object_ambiguous), V(object_required),
-      V(baseline_unreadable), V(baseline_invalid), V(baseline_foreign), V(baselines_unfit), V(lock_timeout_invalid),
-      V(duration_invalid), V(version_invalid), V(lock_timeout), V(statement_timeout), V(catalog_changed),
-      V(connection_failed), V(connection_string), V(psycopg2_missing), V(version_unsupported), V(database_error),
-      V(defect).
+      V(system_schema), V(object_twice), V(object_kind), V(object_ambiguous), V(object_required), V(history_ambiguous),
+      V(bundle_missing), V(bundle_incomplete), V(bundle_damaged), V(bundle_unknown), V(bundle_foreign), V(bundle_unfit),
+      V(artifacts_dir_relative), V(unsafe_name), V(baseline_unreadable), V(baseline_invalid), V(baseline_foreign),
+      V(baselines_unfit), V(lock_timeout_invalid), V(duration_invalid), V(version_invalid), V(lock_timeout),
+      V(statement_timeout), V(catalog_changed), V(connection_failed), V(connection_string), V(psycopg2_missing),
+      V(version_unsupported), V(database_error), V(defect).
   returned: failure
   type: str
 """
@@ -151,10 +166,14 @@ from ansible_collections.pgops.rollback.plugins.module_utils.connection import S
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_module import run_database_module
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import make_plan, summary
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PLAN_ARGUMENTS, plan_request
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import (
+    PURGE_ARGUMENTS,
+    PURGE_REQUIRED,
+    plan_or_purge,
+)
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    **PLAN_ARGUMENTS,
+    **PURGE_ARGUMENTS,
     "count_rows": {"type": "bool", "default": True},
     "pg_dump_version": {"type": "str"},
 }
@@ -162,7 +181,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def teardown_plan(connections: Connections, server: ServerInfo, module: AnsibleModule) -> dict[str, Any]:
     options = module.params
-    request = plan_request(options, count_rows=options["count_rows"], pg_dump_version=options["pg_dump_version"])
+    request = plan_or_purge(
+        connections.first, server, options,
+        **{name: options[name] for name in ("count_rows", "pg_dump_version")},
+    )  # fmt: skip
     plan = make_plan(connections.first, server, request).plan
     return {
         "changed": False,
@@ -175,7 +197,7 @@ def teardown_plan(connections: Connections, server: ServerInfo, module: AnsibleM
 
 
 def main() -> None:
-    run_database_module(ARGUMENTS, teardown_plan)
+    run_database_module(ARGUMENTS, teardown_plan, required_if=PURGE_REQUIRED)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ short_description: Bring back what a teardown took
 version_added: 0.1.0
 description:
   - Verifies the bundle. Out of quarantine, it finds the objects by their recorded OIDs and moves them to where they
-    were and into their publications. After a drop, it makes them again from the bundle, with every row.
+    were and into their publications. After a drop, it makes them again from the bundle, with every row. After a purge,
+    it does so in the quarantine, whose own undo brings them from there to where they were.
   - In one transaction, and it proves before the commit that catalogs, rows and sequences are what they were.
   - It destroys nothing and asks for no token. Whatever is in its way is named, and then nothing is done.
 author:
@@ -64,6 +65,10 @@ status:
   type: str
 bundle:
   description: Directory of the bundle.
+  returned: success
+  type: str
+mode:
+  description: What is undone, V(quarantine), V(drop) or V(purge).
   returned: success
   type: str
 objects:

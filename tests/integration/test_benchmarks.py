@@ -25,7 +25,7 @@ def test_quick_run(tmp_path: Path) -> None:
     (path,) = tmp_path.iterdir()
     results = json.loads(path.read_text(encoding="utf-8"))
     assert results["machine"]["settings"]["fsync"] == "on"
-    assert len(results["comparisons"]) == 19
+    assert len(results["comparisons"]) == 21
     for comparison in results["comparisons"]:
         assert len(comparison["ours"]) == len(comparison["theirs"]) > 0
         assert min(comparison["ours"] + comparison["theirs"]) > 0

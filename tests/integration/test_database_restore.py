@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,9 +17,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils import restore_live
+from ansible_collections.pgops.rollback.plugins.module_utils.baseline import Baseline, write_baseline
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import read_snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.table_writes import read_table_writes
 from ansible_collections.pgops.rollback.plugins.modules import database_restore
-from tests.support.database import TestDatabase
+from tests.support.database import TestCluster, TestDatabase
 from tests.support.dumps import take_dump, take_dump_with_manifest
 from tests.support.restores import (
     CONTENT,
@@ -123,6 +127,27 @@ def read_database(database: TestDatabase) -> tuple[Any, ...]:
         connection.close()
 
 
+@pytest.mark.parametrize("name", ["it's \"Odd\" %s", "täglich_" * 7])
+def test_a_name_that_needs_quotes_or_is_long(cluster: TestCluster, tmp_path: Path, name: str) -> None:
+    """The names made of it fit, and nothing takes it for anything else."""
+    database = TestDatabase(cluster)
+    database.name = name.encode()[:63].decode("utf-8", "ignore")
+    database.create()
+    try:
+        database.query(CONTENT)
+        dump = take_dump(database, tmp_path, "custom")
+        database.query(HARM)
+        done = act(database, dump)
+        assert (orders(database), len(done["old_database"].encode()) <= 63) == (GOOD, True)
+        assert [each.name for each in beside(database)] == [done["old_database"]]
+        act(database, dump, action="undo", run_id="run-2")
+        assert orders(database) == SPOILT
+        act(database, dump, action="purge", run_id="run-3")
+        assert beside(database) == []
+    finally:
+        database.drop()
+
+
 def test_there_and_back_and_purged(spoilt: tuple[TestDatabase, Path]) -> None:
     database, dump = spoilt
     live = oid_of(database)
@@ -169,6 +194,10 @@ def test_nothing_is_touched_without_the_token(spoilt: tuple[TestDatabase, Path])
     # That token is spent, and it never was the undo's.
     for action in ("restore", "undo", "purge"):
         assert refusal(database, dump, token=token, action=action, run_id="run-2") == "confirmation_stale"
+    # Nor does one restore the same backup a second time, though nothing is lost by it.
+    again = plan(database, dump)["token"]
+    act(database, dump, again, run_id="run-3")
+    assert refusal(database, dump, token=again, run_id="run-4") == "confirmation_stale"
 
 
 def test_the_plan_says_what_is_lost(application: TestDatabase, tmp_path: Path) -> None:
@@ -188,6 +217,46 @@ def test_the_plan_says_what_is_lost(application: TestDatabase, tmp_path: Path) -
     assert plan(application, dump)["plan"]["token"] == found["token"]
     application.query("CREATE VIEW public.another AS SELECT 1 AS one")
     assert plan(application, dump)["plan"]["token"] != found["token"]
+
+
+def test_the_baselines_tell_which_backup_is_of_use(
+    application: TestDatabase, tmp_path: Path
+) -> None:
+    """One that lacks what was there before the migration is not, nor is one that has what the migration made."""
+    good = take_dump(application, tmp_path, "plain").rename(tmp_path / "good.sql")
+    before = keep(application, tmp_path, "before")
+    application.query("CREATE TABLE public.migrated (id int); DELETE FROM public.items WHERE id > 290")
+    after = keep(application, tmp_path, "after")
+    late = take_dump(application, tmp_path, "plain").rename(tmp_path / "late.sql")
+    partial = tmp_path / "partial.sql"
+    partial.write_text(re.sub(r"(?m)^(-- (?:Data for )?Name: )items;", r"\1elsewhere;", good.read_text()))
+    baselines = {"baseline_before": before, "baseline_after": after}
+    assert blockers(application, good, **baselines) == []
+    assert blockers(application, late, **baselines) == ["backup_too_late"]
+    assert blockers(application, partial, **baselines) == ["backup_partial"]
+    assert blockers(application, late) == []
+
+    lost = plan(application, good, **baselines)["plan"]["lost"]
+    rows = {each["name"]: (each["then"], each["now"], each["written"]) for each in lost["rows"]}
+    assert rows == {"public.items": (300, 290, 10)}
+    assert lost["rows_since"].startswith("the baseline of ")
+    other = TestDatabase(application.cluster)
+    other.create()
+    try:
+        assert refusal(other, good, token="", database=application.name, **baselines) == "baseline_foreign"
+    finally:
+        other.drop()
+
+
+def keep(database: TestDatabase, directory: Path, moment: str) -> str:
+    """The file of a baseline, taken when every session has handed in what it counted."""
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'operator'"
+    until(lambda: database.value(others, user="postgres") == 0, "the sessions are over")
+    with closing(database.cluster.connect(database.name)) as connection, connection.cursor() as cursor:
+        writes = read_table_writes(cursor)
+        path = directory / f"migration-{moment}.json"
+        write_baseline(path, Baseline("migration", moment, "db1", "me", read_snapshot(connection, "exact"), writes))
+    return str(path)
 
 
 def test_a_rehearsal_leaves_nothing(spoilt: tuple[TestDatabase, Path]) -> None:
@@ -239,6 +308,10 @@ def test_what_stands_in_the_way(spoilt: tuple[TestDatabase, Path], tmp_path: Pat
     other = take_dump(database, tmp_path, "plain")
     other.write_text(other.read_text().replace("OWNER TO operator", "OWNER TO nobody_here"))
     assert blockers(database, other) == ["roles_missing"]
+    other.write_text(other.read_text().replace("nobody_here", "operator").replace(
+        "-- Dumped by pg_dump version ", "-- Dumped by pg_dump version 9"
+    ))  # fmt: skip
+    assert blockers(database, other) == ["major_wrong"]
     assert refusal(database, dump, token="", backup_id="another") == "backup_missing"
     assert refusal(database, dump, token="", maintenance_db=database.name) == "maintenance_unreachable"
     assert refusal(database, dump, token="", source=None) == "restore_source_missing"

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import History, read_history
 from tests.support.database import ROOT, TestCluster, TestDatabase
 from tests.support.modules import ModuleRun, run_module
 
@@ -114,6 +115,26 @@ def test_the_migration_where_the_tables_were_there_already(app: TestDatabase, ta
     manifest = json.loads(Path(make_manifest(tmp_path)["path"]).read_text(encoding="utf-8"))
     assert (manifest["tables"], manifest["functions"]) == ([], FUNCTIONS[:1])
     assert {("table", name) for name in TABLES} <= {(each["kind"], each["name"]) for each in manifest["protected"]}
+
+
+def test_the_history_row_that_came_with_it(app: TestDatabase, take: Take, tmp_path: Path) -> None:
+    """As the teardown takes it; of several nobody knows which is the migration's."""
+    applied = "supabase_migrations.schema_migrations"
+    app.query(f"CREATE SCHEMA supabase_migrations; CREATE TABLE {applied} (version text PRIMARY KEY, name text);"
+              f"INSERT INTO {applied} VALUES ('20250101000000', 'first')")  # fmt: skip
+    take("before")
+    app.query(f"CREATE TABLE public.notes (id int); INSERT INTO {applied} VALUES ('20251125120000', 'coaching')")
+    take("after")
+    manifest = make_manifest(tmp_path)["manifest"]
+    assert manifest["history"] == {"value": "20251125120000"}
+    assert read_history(manifest) == History(("supabase_migrations", "schema_migrations"), "version", "20251125120000")
+    assert make_manifest(tmp_path)["manifest"] == manifest
+
+    app.query(f"INSERT INTO {applied} VALUES ('20251125130000', 'another')")
+    baseline_file(tmp_path, "after").unlink()
+    take("after")
+    baseline_file(tmp_path, "manifest").unlink()
+    assert "history" not in make_manifest(tmp_path)["manifest"]
 
 
 def test_what_it_altered_is_shown_as_it_was(app: TestDatabase, take: Take, tmp_path: Path) -> None:

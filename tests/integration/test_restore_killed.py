@@ -14,15 +14,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 
 from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states import (
@@ -32,7 +29,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.disposable_states i
 )
 from tests.support.database import ROOT, WHEELS, TestCluster, TestDatabase, running_cluster
 from tests.support.dumps import take_dump_with_manifest
-from tests.support.restores import act, beside, drop_beside, options, orders, plan
+from tests.support.restores import act, asking_clients, beside, drop_beside, options, orders, plan
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.full
@@ -107,9 +104,9 @@ def usual(own_cluster: TestCluster, dump: tuple[str, Path]) -> tuple[float, floa
 
 
 def started(
-    database: TestDatabase, path: Path, token: str, run_id: str, /, **more: Any
+    live: TestDatabase, path: Path, token: str, run_id: str, **more: Any
 ) -> subprocess.Popen[str]:
-    given = options(database, path, confirm=token, batch={"db1": token}, run_id=run_id, **more)
+    given = options(live, path, confirm=token, batch={"db1": token}, run_id=run_id, **more)
     process = subprocess.Popen(
         [sys.executable, "-m", "ansible_collections.pgops.rollback.plugins.modules.database_restore"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
@@ -181,45 +178,29 @@ def test_the_live_name_always_stands_for_a_whole_database(
     assert orders(spoilt) == OLD
 
 
+def test_whoever_ends_it_finds_nothing_left(
+    own_cluster: TestCluster, spoilt: TestDatabase, dump: tuple[str, Path]
+) -> None:
+    """Ended, not killed: it removes what it has made, and the program that it has started."""
+    name, path = dump
+    process = started(spoilt, path, plan(spoilt, path, database=name)["token"], "ended", database=name)
+    until(lambda: bool(programs(path)), "pg_restore runs")
+    process.terminate()
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in output + errors) == (143, False)
+    assert (programs(path), beside(spoilt), orders(spoilt)) == ([], [], OLD)
+
+
 def test_fifty_clients_are_without_it_for_less_than_two_seconds(
     spoilt: TestDatabase, dump: tuple[str, Path], record_property: Any
 ) -> None:
-    """They ask all the time, and come back as soon as they can."""
     name, path = dump
-    over = threading.Event()
-    answered: list[float] = []
-    refused: set[str] = set()
-
-    def ask() -> None:
-        while not over.is_set():
-            try:
-                connection = spoilt.cluster.connect(spoilt.name, "operator")
-            except psycopg2.OperationalError as error:
-                refused.add(str(error).rpartition("FATAL:")[2].splitlines()[0].strip())
-                continue
-            with suppress(psycopg2.Error), connection.cursor() as cursor:
-                while not over.wait(0.01):
-                    cursor.execute("SELECT 1")
-                    answered.append(time.monotonic())
-            connection.close()
-
-    clients = [threading.Thread(target=ask) for _client in range(50)]
-    for client in clients:
-        client.start()
-    try:
-        until(lambda: len(answered) > 100, "the clients are served")
+    with asking_clients(spoilt, 50) as clients:
         done = act(spoilt, path, database=name)
-        after = len(answered)
-        until(lambda: len(answered) > after + 100, "the clients are served again")
-    finally:
-        over.set()
-        for client in clients:
-            client.join()
-    moments = sorted(answered)
-    gap = max(later - earlier for earlier, later in pairwise(moments))
+        clients.await_answers()
     record_property("swap", done["downtime"])
-    record_property("without an answer", gap)
+    record_property("without an answer", clients.longest_gap)
     assert done["sessions_ended"] >= 50
-    assert (done["downtime"] < 2, gap < 2) == (True, True), (done["downtime"], gap)
-    assert all("does not exist" in each or "starting up" in each for each in refused), refused
+    assert (done["downtime"] < 2, clients.longest_gap < 2) == (True, True), (done["downtime"], clients.longest_gap)
+    assert all("does not exist" in each for each in clients.refused), clients.refused
     assert orders(spoilt) == NEW

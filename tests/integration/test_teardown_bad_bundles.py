@@ -44,10 +44,10 @@ def drop(database: TestDatabase, artifacts: Path, **more: Any) -> Path:
     return Path(done["bundle"])
 
 
-def undo(database: TestDatabase, bundle: Path, **more: Any) -> ModuleRun:
+def undo(database: TestDatabase, bundle: Path, check: bool = False, **more: Any) -> ModuleRun:
     return run_module("teardown_undo", {
         **database.login(), "host": "db1", "artifacts_dir": str(bundle.parents[2]), "bundle": str(bundle), **more,
-    })  # fmt: skip
+    }, check=check)  # fmt: skip
 
 
 def test_bad_bundles_get_a_sentence_each(notes: TestDatabase, tmp_path: Path) -> None:
@@ -96,13 +96,14 @@ def test_bad_bundles_get_a_sentence_each(notes: TestDatabase, tmp_path: Path) ->
     assert notes.value("SELECT body FROM notes") == "dear diary"
 
 
+@pytest.mark.full
 def test_an_undo_needs_to_write_nothing_but_what_it_decrypts(notes: TestDatabase, tmp_path: Path) -> None:
     cipher = openssl(tmp_path)
     commands = {"bundle_encrypt": list(cipher.encrypt), "bundle_decrypt": list(cipher.decrypt)}
     with small_disk(tmp_path / "disk", "4m") as disk:
         bundle = drop(notes, disk, **commands)
         assert (bundle / ENCRYPTED).exists()
-        foreseen = undo(notes, bundle)
+        foreseen = undo(notes, bundle, check=True)
         assert (foreseen["code"], "teardown_bundle_decrypt is not set" in foreseen["msg"]) == (
             "decryption_missing", True,
         )  # fmt: skip

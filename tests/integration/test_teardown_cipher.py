@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,8 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle imp
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import ENCRYPTED, Cipher, Encryption
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import ARCHIVE
 from tests.support.ciphers import openssl
-from tests.support.database import ROOT
+from tests.support.database import ROOT, TestDatabase
+from tests.support.playbook import inventory, report, rollback, rollback_variables
 from tests.support.waiting import until
 
 GZIP = Cipher(("gzip", "-c"), ("gzip", "-dc"))
@@ -72,6 +75,8 @@ WRONG = {
     "no such program": (Cipher(("/nowhere/age",)), "encryption_failed",
                         "/nowhere/age of teardown_bundle_encrypt cannot be run: No such file or directory."),
     "no program": (Cipher(("/etc/passwd", "s3cret")), "encryption_failed", "cannot be run: Permission denied."),
+    "a string": (Cipher(("openssl enc -pass pass:s3cret",)), "encryption_failed",
+                 "The command openssl of teardown_bundle_encrypt cannot be run: No such file or directory."),
     "it fails": (Cipher(("sh", "-c", "echo no such recipient. >&2; exit 3")), "encryption_failed",
                  "The command sh of teardown_bundle_encrypt ended with 3: no such recipient."),
     "it writes nothing": (Cipher(("true",)), "encryption_failed", "wrote nothing."),
@@ -106,10 +111,11 @@ def test_an_undo_needs_the_right_key(bundle: Bundle, tmp_path: Path) -> None:
 
 def test_it_ends_with_its_children_when_its_time_is_over(tmp_path: Path) -> None:
     waits = tmp_path / "waits"
-    cipher = Cipher(("sh", "-c", f"sleep 600 & echo $! > {waits}; wait"))
+    cipher, begun = Cipher(("sh", "-c", f"sleep 90 & echo $! > {waits}; wait")), time.monotonic()
     with pytest.raises(RollbackError, match="sh was still at work after 1 seconds and was ended") as refused:
         seal(cipher, tmp_path, 1)
     assert refused.value.code == "program_timeout"
+    assert time.monotonic() - begun < 45
     number = int(waits.read_text(encoding="utf-8"))
     until(lambda: not Path(f"/proc/{number}").exists() or _is_dead(number), "what it started has ended")
 
@@ -132,7 +138,8 @@ def test_a_disk_that_fills_is_told(tmp_path: Path) -> None:
     assert refused.value.code == "artifacts_unwritable"
 
 
-def test_killed_it_leaves_nothing_that_can_be_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_it_leaves_nothing_that_can_be_read(tmp_path: Path, number: signal.Signals) -> None:
     """Not even by those who may read everything: it has no name, and ends with who has it open."""
     place, begun = tmp_path / "bundle", tmp_path / "begun"
     place.mkdir()
@@ -149,7 +156,37 @@ def test_killed_it_leaves_nothing_that_can_be_read(tmp_path: Path) -> None:
         [sys.executable, "-c", script, place], env={**os.environ, "PYTHONPATH": str(ROOT / "collections")}
     )
     until(begun.exists, "it encrypts")
-    process.send_signal(signal.SIGKILL)
+    command = int(begun.read_text(encoding="utf-8"))
+    process.send_signal(number)
     process.wait()
-    os.kill(int(begun.read_text(encoding="utf-8")), signal.SIGKILL)
+    if number == signal.SIGKILL:
+        os.kill(command, signal.SIGKILL)  # nobody was left to do it
+    until(lambda: not Path(f"/proc/{command}").exists() or _is_dead(command), "the command has ended")
     assert {path.name: path.read_bytes() for path in place.iterdir()} == {ENCRYPTED: b""}
+
+
+@pytest.mark.full
+def test_as_a_user_types_it(database: TestDatabase, tmp_path: Path) -> None:
+    database.query("CREATE TABLE notes (body text); INSERT INTO notes VALUES ('dear diary')")
+    (tmp_path / "manifest.yml").write_text("tables: [public.notes]\n", encoding="utf-8")
+    cipher = openssl(tmp_path)
+    variables = {
+        **rollback_variables(database.login()), "rollback_manifest": "manifest.yml", "teardown_mode": "drop",
+        "teardown_allow_unknown_provenance": True, "teardown_require_backup": False,
+        "teardown_bundle_encrypt": list(cipher.encrypt),
+    }  # fmt: skip
+    inventory(tmp_path, {"db1": variables})
+    assert rollback(tmp_path, "--tags", "plan").returncode == 0
+    token = json.loads((tmp_path / "artifacts/db1/latest/plan.json").read_text(encoding="utf-8"))["token"]
+    done = rollback(tmp_path, "--tags", "teardown", "--skip-tags", "verify", "-e", f"rollback_confirm={token}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (torn_down,) = [step for step in report(tmp_path, "db1")["steps"] if step["name"] == "teardown"]
+    assert "That it can be decrypted could not be proven here" in torn_down["message"]
+    assert torn_down["details"]["keep_until"] in " ".join(done.stdout.split())
+    assert [path.name for path in Path(torn_down["details"]["bundle"]).glob("archive*")] == [ENCRYPTED]
+    playbook = ROOT / "playbooks/undo.yml"
+    assert rollback(tmp_path, playbook=playbook).returncode == 2
+    assert "teardown_bundle_decrypt is not set" in report(tmp_path, "db1")["steps"][1]["message"]
+    inventory(tmp_path, {"db1": {**variables, "teardown_bundle_decrypt": list(cipher.decrypt)}})
+    assert rollback(tmp_path, "--tags", "undo", "--skip-tags", "verify", playbook=playbook).returncode == 0
+    assert database.value("SELECT body FROM notes") == "dear diary"

@@ -136,6 +136,26 @@ def test_objects_of_every_kind(application: TestDatabase, tmp_path: Path) -> Non
     assert_same(before, state(application))
 
 
+#: Each lacks something that an undo does with others: rows, keys, sequences, tables at all.
+BARE: dict[str, tuple[str, dict[str, Any]]] = {
+    "no key": ("CREATE TABLE bare (body text); INSERT INTO bare VALUES ('dear diary')", {"tables": ["public.bare"]}),
+    "no row": ("CREATE TABLE bare (id int PRIMARY KEY)", {"tables": ["public.bare"]}),
+    "no column": ("CREATE TABLE bare (); INSERT INTO bare DEFAULT VALUES", {"tables": ["public.bare"]}),
+    "no partition": ("CREATE TABLE bare (id int) PARTITION BY LIST (id)", {"tables": ["public.bare"]}),
+    "a function": ("CREATE FUNCTION bare() RETURNS int LANGUAGE sql AS 'SELECT 1'", {"functions": ["public.bare()"]}),
+    "a sequence": ("CREATE SEQUENCE bare; SELECT nextval('bare')", {"sequences": ["public.bare"]}),
+}
+
+
+@pytest.mark.parametrize("case", BARE)
+def test_what_nothing_hangs_on(database: TestDatabase, tmp_path: Path, case: str) -> None:
+    statements, manifest = BARE[case]
+    database.query(statements)
+    before = state(database)
+    undo(database, teardown(database, tmp_path, manifest).bundle)
+    assert_same(before, state(database))
+
+
 #: On survivors, and used by nothing but what goes.
 ON_SURVIVORS = """
 SET search_path = public;
@@ -502,7 +522,11 @@ def test_encrypted_there_and_back(application: TestDatabase, tmp_path: Path) -> 
 
 
 def test_what_cannot_be_encrypted_is_not_dropped(application: TestDatabase, tmp_path: Path) -> None:
-    """It passes the trial with a few bytes, and the archive is too much for it."""
+    """Told before anybody waits; or it passes the trial with a few bytes, and the archive is too much for it."""
+    reached: list[Any] = []
+    with pytest.raises(RollbackError, match="false of teardown_bundle_encrypt ended with 1"):
+        teardown(application, tmp_path, cipher=Cipher(("false",)), meanwhile=reached.append)
+    assert reached == []
     few = ("sh", "-c", "head -c 5000 | gzip; if [ $(head -c 1 | wc -c) = 1 ]; then echo too much >&2; exit 4; fi")
     error = refusal(application, tmp_path, cipher=Cipher(few))
     assert (error.code, "sh of teardown_bundle_encrypt ended with 4: too much" in error.message) == (
@@ -532,3 +556,12 @@ def test_in_an_execution_environment_a_drop_needs_a_directory_that_stays(
     with pytest.raises(RollbackError, match="rollback_artifacts_persistent") as refused:
         require_lasting("/artifacts", False)
     assert refused.value.code == "artifacts_vanish"
+
+
+def test_a_table_with_nothing_but_rows(database: TestDatabase, tmp_path: Path) -> None:
+    """Its archive has no key, no index and no trigger: a section with nothing to be run."""
+    database.query("CREATE TABLE public.bare (n int); INSERT INTO public.bare VALUES (1)")
+    before = state(database)
+    done = teardown(database, tmp_path, {"name": "bare", "tables": ["public.bare"]})
+    undo(database, done.bundle)
+    assert_same(before, state(database))

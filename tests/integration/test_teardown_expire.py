@@ -188,6 +188,7 @@ def test_a_span_that_no_calendar_has_is_refused() -> None:
     assert refused.value.code == "duration_invalid"
 
 
+@pytest.mark.full
 def test_as_a_user_types_it(notes: TestDatabase, tmp_path: Path) -> None:
     bundle = tear_down(notes, tmp_path / "artifacts", "short", "drop", "1s")
     wait_for_the_end(notes, bundle)

@@ -51,8 +51,8 @@ def test_the_plan_of_the_sample_application(application: TestDatabase) -> None:
     run = plan_of(application, mode="drop")
     plan = run["plan"]
     assert set(plan) == {
-        "token", "mode", "database", "manifest", "objects", "dependents", "survivors", "drift", "rows", "disk",
-        "backup", "blockers", "warnings", "overrides",
+        "token", "mode", "database", "manifest", "objects", "history", "dependents", "survivors", "drift", "rows",
+        "disk", "backup", "blockers", "warnings", "overrides",
     }  # fmt: skip
     assert re.fullmatch(r"rb-[0-9a-f]{12}", plan["token"])
     assert (run["changed"], run["status"], run["nothing_to_do"]) == (False, "refused", False)
@@ -283,6 +283,7 @@ BAD: list[tuple[Any, str, str]] = [
     ({}, "manifest_empty", "names no table, no function and no sequence"),
     ({"name": "coaching", "tables": [], "functions": []}, "manifest_empty", "so there is nothing to plan"),
     ({"tables": "public.sponsor_connections"}, "manifest_invalid", "tables is no list"),
+    ({"unreadable": "/x.yml: there is no such file"}, "manifest_unreadable", "/x.yml: there is no such file."),
     ({"functions": [{"name": "f"}]}, "manifest_invalid", "functions is no list"),
     ({"tables": ["public.spon sor"]}, "name_invalid", "'public.spon sor'"),
     ({"tables": [""]}, "name_invalid", "''"),

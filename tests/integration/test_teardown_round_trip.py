@@ -43,14 +43,16 @@ CREATE VIEW unread_messages AS SELECT receiver_id, count(*) AS unread FROM spons
     WHERE read_at IS NULL GROUP BY 1;
 CREATE VIEW "Most unread" WITH (security_invoker = true) AS SELECT max(unread) AS most FROM unread_messages;
 GRANT SELECT ON "Most unread" TO anon;
-CREATE MATERIALIZED VIEW per_sponsor AS SELECT sponsor_user_id, count(*) AS connections FROM sponsor_connections GROUP BY 1;
+CREATE MATERIALIZED VIEW per_sponsor AS
+    SELECT sponsor_user_id, count(*) AS connections FROM sponsor_connections GROUP BY 1;
 CREATE UNIQUE INDEX per_sponsor_key ON per_sponsor (sponsor_user_id);
 CREATE PUBLICATION "Live" FOR TABLE sponsor_chat_messages, ratings WITH (publish = 'insert');
 """
 
 #: What a project on Supabase is given at its start.
 SUPABASE = "".join(
-    f"ALTER DEFAULT PRIVILEGES FOR ROLE {role} IN SCHEMA public GRANT ALL ON {what} TO anon, authenticated, service_role;"
+    f"ALTER DEFAULT PRIVILEGES FOR ROLE {role} IN SCHEMA public"
+    f" GRANT ALL ON {what} TO anon, authenticated, service_role;"
     for role in ("operator", "postgres") for what in ("TABLES", "SEQUENCES", "FUNCTIONS")
 )  # fmt: skip
 

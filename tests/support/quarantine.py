@@ -132,7 +132,9 @@ def quarantine(
         again: Planned = read_plan(cursor, server, request, [])
         assert again.plan["token"] == planned.plan["token"]
         prepared = prepare_quarantine(cursor, again, quarantine_schema("test", taken_schemas(cursor)))
-        prepared.move(cursor, acting(cursor, 500))
+        limited = acting(cursor, 500)
+        prepared.take_history(cursor, limited)
+        prepared.move(cursor, limited)
         if last is not None:
             last()
         return prepared.content

@@ -6,11 +6,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg2
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from psycopg2 import sql
 
@@ -20,6 +25,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.restore_marks impor
 from ansible_collections.pgops.rollback.plugins.module_utils.restore_request import RUN_ARGUMENTS
 from ansible_collections.pgops.rollback.plugins.modules import database_restore, database_restore_plan
 from tests.support.database import TestDatabase
+from tests.support.waiting import until
 
 #: Nothing of these tests needs more, and the disk of a machine that runs them may be nearly full.
 ROOM = "100GB"
@@ -43,20 +49,20 @@ ORDERS = "SELECT count(*), count(*) FILTER (WHERE what = 'spoilt') FROM public.o
 GOOD, SPOILT = (500, 0), (501, 49)
 
 
-def options(database: TestDatabase, dump: Path, /, user: str = "postgres", **more: Any) -> dict[str, Any]:
+def options(live: TestDatabase, dump: Path, user: str = "postgres", **more: Any) -> dict[str, Any]:
     return {
-        **database.login(user), "source": "pg_dump", "path": str(dump), "host": "db1",
+        **live.login(user), "source": "pg_dump", "path": str(dump), "host": "db1",
         "artifacts_dir": str(dump.parent / "artifacts"), "disk_free": ROOM, **more,
     }  # fmt: skip
 
 
-def plan(database: TestDatabase, dump: Path, /, **more: Any) -> dict[str, Any]:
+def plan(live: TestDatabase, dump: Path, **more: Any) -> dict[str, Any]:
     """What the module database_restore_plan returns, in this process."""
-    return _call(database_restore_plan, options(database, dump, **more), False)
+    return _call(database_restore_plan, options(live, dump, **more), False)
 
 
 def act(
-    database: TestDatabase, dump: Path, /, token: str | None = None, run_id: str = "run-1", check: bool = False,
+    live: TestDatabase, dump: Path, token: str | None = None, run_id: str = "run-1", check: bool = False,
     **more: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """What the module database_restore returns, in this process.
@@ -65,8 +71,8 @@ def act(
     """
     if token is None:
         planned = {name: value for name, value in more.items() if name not in RUN_ARGUMENTS}
-        token = plan(database, dump, **planned)["token"]
-    given = options(database, dump, **{"confirm": token, "batch": {"db1": token}, "run_id": run_id, **more})
+        token = plan(live, dump, **planned)["token"]
+    given = options(live, dump, **{"confirm": token, "batch": {"db1": token}, "run_id": run_id, **more})
     return _call(database_restore, given, check)
 
 
@@ -107,6 +113,64 @@ def beside(database: TestDatabase) -> list[Marked]:
     with closing(database.cluster.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", (database.name,))
         return marked_databases(cursor, database.name, oid_of(database), cursor.fetchone()[0])
+
+
+class AskingClients:
+    """They ask all the time, and come back as soon as they can.
+
+    :ivar refused: what those who wanted to connect were told.
+    """
+
+    def __init__(self, database: TestDatabase, number: int) -> None:
+        self.refused: set[str] = set()
+        self._database, self._over = database, threading.Event()
+        self._answered: list[float] = []
+        self._threads = [threading.Thread(target=self._ask) for _client in range(number)]
+
+    def begin(self) -> None:
+        for thread in self._threads:
+            thread.start()
+        self.await_answers()
+
+    def end(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def await_answers(self) -> None:
+        """Until they are served, from now on."""
+        before = len(self._answered)
+        until(lambda: len(self._answered) > before + 2 * len(self._threads), "the clients are served")
+
+    @property
+    def longest_gap(self) -> float:
+        """Seconds in which nobody got an answer, at the most."""
+        moments = sorted(self._answered)
+        return max(later - earlier for earlier, later in pairwise(moments))
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            try:
+                connection = self._database.cluster.connect(self._database.name, "operator")
+            except psycopg2.OperationalError as error:
+                self.refused.add(str(error).rpartition("FATAL:")[2].splitlines()[0].strip())
+                continue
+            with suppress(psycopg2.Error), connection.cursor() as cursor:
+                while not self._over.wait(0.01):
+                    cursor.execute("SELECT 1")
+                    self._answered.append(time.monotonic())
+            connection.close()
+
+
+@contextmanager
+def asking_clients(database: TestDatabase, number: int) -> Iterator[AskingClients]:
+    """Served at the beginning, and over at the end."""
+    clients = AskingClients(database, number)
+    try:
+        clients.begin()
+        yield clients
+    finally:
+        clients.end()
 
 
 def drop_beside(database: TestDatabase) -> None:

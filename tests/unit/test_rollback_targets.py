@@ -16,6 +16,7 @@ from ansible_collections.pgops.rollback.plugins.lookup.rollback_targets import (
     RELEASE,
     require_known_tags,
     require_run_of_its_own,
+    require_single,
 )
 from tests.support.playbook import ROOT, inventory, rollback
 
@@ -81,7 +82,8 @@ def test_a_run_of_its_own() -> None:
         (["--tags", "sequnce"], 'did you mean "sequence"?'),
         (["--tags", "sequnce", "--limit", "db1"], 'did you mean "sequence"?'),
         (["--tags", "never"], 'has no tag "never"'),
-        (["--tags", "purge"], "is not built in pgops.rollback"),
+        (["--tags", "purge", "--skip-tags", "teardown"], 'has no tag "teardown" for --skip-tags'),
+        (["--tags", "purge,teardown"], "Run teardown before it or after it."),
         (["--skip-tags", "always"], 'has no tag "always" for --skip-tags'),
         (["-e", "rollback_hosts=nosuch"], 'The host pattern "nosuch" selects no host; nothing was done.'),
         (["-e", "rollback_hosts=databases:!db*"], "selects no host"),
@@ -114,3 +116,13 @@ def test_an_inventory_without_groups_is_named(directory: Path) -> None:
 def test_looking_at_the_playbook_needs_no_host(directory: Path, option: str, name: str) -> None:
     (directory / "inventory.yml").write_text("{}", encoding="utf-8")
     assert rollback(directory, option, playbook=ROOT / name).returncode == 0
+
+
+@pytest.mark.parametrize("asked", [["plan"], ["plan", "restore"], ["purge"], []])
+def test_one_of_several_steps_is_accepted(asked: list[str]) -> None:
+    require_single(asked, ["restore", "purge"])
+
+
+def test_two_of_them_are_refused() -> None:
+    with pytest.raises(AnsibleLookupError, match="One run does one of restore, purge, and nothing was done"):
+        require_single(["purge", "plan", "restore"], ["restore", "purge"])
