@@ -45,7 +45,7 @@ def _blocks(lines: list[str]) -> Iterator[Block]:
         if match := re.match(r"#+ +(.*)", line):
             heading = match[1].strip()
         elif fence := re.match(r" *(```+) *(\w*)", line):
-            end = next(later for later in range(number, len(lines)) if lines[later].strip() == fence[1])
+            end = [line.strip() for line in lines].index(fence[1], number)
             yield _block(heading, fence[2], lines, start, range(number, end))
             number = end + 1
         elif line.startswith("    ") and (start == 0 or not lines[start - 1].strip() or _reason(lines, start)):
