@@ -79,7 +79,10 @@ def _by_verdict(report: dict[str, Any]) -> str:
         )
         changed = f"{what} Deploy the application's release that uses it."
         if undone.get("mode") == "purge":
-            changed = "What was purged is back in quarantine. To have it where it was, run the same command again."
+            changed = (
+                "What was purged is back in quarantine. To have it where it was, undo the quarantine, too: the same"
+                " command, with the bundle that the quarantine's report names as rollback_bundle."
+            )
     if _details(report, "purge") is not None:
         changed = "Look at the disk: what was dropped is gone for good."
     by_verdict = {

@@ -32,6 +32,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher imp
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_drop import Dropped, drop
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import (
     COMMITTED,
+    is_own,
     new_bundle,
     require_lasting,
     teardown_outcome,
@@ -118,7 +119,7 @@ def tear_down(connection: Any, server: ServerInfo, order: Order, check_mode: boo
     plan = planned.plan
     result = {"changed": False, "status": "ok", "token": plan["token"], "plan": plan, "broken": []}
     if not plan["objects"]:
-        return {**result, **_nothing_to_do(connection, order, plan)}
+        return {**result, **_nothing_to_do(connection, server, order, plan, check_mode)}
     order.require(planned)
     result |= {"changed": True, "status": "changed", "broken": broken_now(plan)}
     if order.request.drop:
@@ -205,7 +206,9 @@ def _told(done: Dropped, planned: Planned) -> dict[str, Any]:
     }
 
 
-def _nothing_to_do(connection: Any, order: Order, plan: dict[str, Any]) -> dict[str, Any]:
+def _nothing_to_do(
+    connection: Any, server: ServerInfo, order: Order, plan: dict[str, Any], check_mode: bool
+) -> dict[str, Any]:
     """Also the end of a run that was killed after its commit: its bundle gets the note it lacks."""
     for path in bundles_of(order.artifacts_dir, order.host):
         try:
@@ -215,12 +218,14 @@ def _nothing_to_do(connection: Any, order: Order, plan: dict[str, Any]) -> dict[
         if bundle.committed or bundle.undone:
             break
         with reading(connection) as cursor:
+            if not is_own(server, cluster_identifier(cursor), bundle):
+                continue  # its objects cannot be here
             outcome = teardown_outcome(cursor, bundle)
         if outcome == COMMITTED:
             return {
                 "bundle": str(path),
                 "msg": f"Nothing to do: the run {bundle.content['run_id']} was interrupted after it had done it all."
-                f"{_noted(bundle)}",
+                f"{'' if check_mode else _noted(bundle)}",
             }
     return {"msg": nothing_to_do(plan)}
 

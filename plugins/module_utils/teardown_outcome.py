@@ -47,6 +47,11 @@ def teardown_outcome(cursor: Any, bundle: Bundle) -> str:
     return (_quarantine_outcome if bundle.content["mode"] == "quarantine" else _drop_outcome)(cursor, bundle)
 
 
+def oids_of(bundle: Bundle) -> set[tuple[str, int]]:
+    """What it took, and what its last undo made again, by catalog and OID."""
+    return {(catalog, oid) for each in (bundle.content["oids"], bundle.returned) for catalog, oid in each.values()}
+
+
 def require_lasting(artifacts_dir: str, declared: bool) -> None:
     """What a drop took is in its bundle alone: it must not vanish with the container that wrote it.
 

@@ -89,7 +89,7 @@ def expire(connection: Any, server: ServerInfo, artifacts_dir: str, host: str, c
     with reading(connection) as cursor:
         cursor.execute(_NOW)
         (now,) = cursor.fetchone()
-        judge = _Judge(cursor, server, cluster_identifier(cursor), host, now, _purged(runs, now))
+        judge = _Judge(cursor, server, cluster_identifier(cursor), host, now, *_purged(runs, now))
         fates = [judge.fate(path / BUNDLE) for path in runs if (path / BUNDLE).exists()]
     leftovers = [path / name for path in runs for name in (PARTIAL, EXPIRED) if _is_abandoned(path / name)]
     fates += [Fate(str(path), REMOVED, "An interrupted run left it, and nothing needs it.") for path in leftovers]
@@ -108,25 +108,30 @@ def expire(connection: Any, server: ServerInfo, artifacts_dir: str, host: str, c
     }
 
 
-def _purged(runs: list[Path], now: datetime) -> dict[str, str]:
-    """The quarantines whose purge can still be undone, and until when."""
-    found = {}
+def _purged(runs: list[Path], now: datetime) -> tuple[dict[str, str], list[Path]]:
+    """The quarantines whose purge can still be undone, and until when; and the bundles that do not tell."""
+    found, unread = {}, []
     for path in runs:
-        with suppress(RollbackError):  # it is told when it is judged
+        if not (path / BUNDLE).exists():
+            continue
+        try:
             bundle = Bundle(path / BUNDLE, read_content(path / BUNDLE))
             if bundle.content["mode"] == PURGE and _time_of(bundle, "keep_until") > now:
                 found[bundle.content["schema"]] = bundle.content["keep_until"]
-    return found
+        except RollbackError:  # it is told when it is judged
+            unread.append(path / BUNDLE)
+    return found, unread
 
 
 class _Judge:
-    """:ivar purged: from _purged()."""
+    """:ivar purged, unread: from _purged()."""
 
     def __init__(
-        self, cursor: Any, server: ServerInfo, identifier: str | None, host: str, now: datetime, purged: dict[str, str]
-    ) -> None:
+        self, cursor: Any, server: ServerInfo, identifier: str | None, host: str, now: datetime, purged: dict[str, str],
+        unread: list[Path],
+    ) -> None:  # fmt: skip
         self._cursor, self._server, self._identifier, self._host, self._now = cursor, server, identifier, host, now
-        self._purged = purged
+        self._purged, self._unread = purged, unread
 
     def fate(self, directory: Path) -> Fate:
         if directory.is_symlink():
@@ -164,6 +169,11 @@ class _Judge:
             return KEPT, (
                 f"The purge of its objects can be undone until {self._purged[content['schema']]}, and from"
                 " quarantine it brings them back."
+            )
+        if self._unread:
+            return LEFT, (
+                f"{self._unread[0]} cannot be read: should it be of the purge of its objects, its undo would need this"
+                " one, too."
             )
         return None
 

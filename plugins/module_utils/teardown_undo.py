@@ -26,8 +26,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher imp
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_outcome import (
     COMMITTED,
     GONE,
+    NOT_COMMITTED,
     UNDONE,
     is_own,
+    oids_of,
     require_own,
     teardown_outcome,
 )
@@ -81,6 +83,8 @@ def undo(connection: Any, server: ServerInfo, request: UndoRequest, check_mode: 
         number = len(bundle.content["oids"])
         result = {"bundle": str(bundle.directory), "objects": number, "notes": [], "mode": mode}
         if teardown_outcome(cursor, bundle) != COMMITTED:
+            if not check_mode and not bundle.undone:
+                _note(bundle, number)
             return {**result, "changed": False, "status": "ok", "msg": "Nothing to do: it was undone already."}
         request.cipher.require_key(bundle)
         if not dropped:
@@ -94,11 +98,15 @@ def undo(connection: Any, server: ServerInfo, request: UndoRequest, check_mode: 
         attempts, notes = restored.attempts, restored.notes
     else:
         attempts, notes = _returned(connection, bundle, lock_timeout_ms)
-    with suppress(OSError):  # the objects tell it, too
-        bundle.note(NOTE_UNDONE, {"objects": number})
+    _note(bundle, number)
     where = " in quarantine" if mode == PURGE else ""
     said = [f"{number} objects are back{where}, proven to be as they were before the {_called(mode)}.", *notes]
     return {**result, "attempts": attempts, "notes": notes, "msg": " ".join(said)}
+
+
+def _note(bundle: Bundle, number: int) -> None:
+    with suppress(OSError):  # the objects tell it, too
+        bundle.note(NOTE_UNDONE, {"objects": number})
 
 
 def _returned(connection: Any, bundle: Bundle, lock_timeout_ms: int) -> tuple[int, list[str]]:
@@ -135,11 +143,20 @@ def _called(mode: str) -> str:
 
 
 def _newest(cursor: Any, server: ServerInfo, identifier: str | None, request: UndoRequest) -> Bundle:
+    """Also the end of an undo that was killed after its commit: a rerun must not take the one before it."""
+    gone: set[tuple[str, int]] = set()
     for path in bundles_of(request.artifacts_dir, request.host):
         bundle = read_bundle(path)
-        own = not bundle.undone and is_own(server, identifier, bundle)
-        if own and teardown_outcome(cursor, bundle) == COMMITTED:
-            return bundle
+        if not is_own(server, identifier, bundle):
+            continue
+        # An object is dropped once: where a newer one dropped it, this one was never committed, or was undone.
+        oids = oids_of(bundle) if bundle.content["mode"] != QUARANTINE else set()
+        if not bundle.undone and gone.isdisjoint(oids):
+            outcome = teardown_outcome(cursor, bundle)
+            if outcome in (COMMITTED, UNDONE) or (outcome == NOT_COMMITTED and bundle.committed):
+                return bundle
+        if bundle.committed or bundle.undone:
+            gone |= oids
     raise RollbackError(
         "bundle_none",
         f"There is no teardown of {request.host} under {request.artifacts_dir} that could be undone.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -423,3 +424,24 @@ def test_the_application_is_started_again_after_a_failure(directory: Path, token
     assert done.returncode == 2
     assert (directory / "started").exists()
     assert steps(report(directory, "db1"))["teardown"] == "failed"
+
+
+def test_rows_that_came_into_empty_tables_are_seen(database: TestDatabase, tmp_path: Path) -> None:
+    """Between the plan and the teardown, while the application is being stopped."""
+    database.query("CREATE TABLE public.bare (id int)")
+    login = database.login()
+    (tmp_path / "manifest.yml").write_text("{name: bare, tables: [public.bare]}\n", encoding="utf-8")
+    (tmp_path / "fill.py").write_text(
+        f"import psycopg2\nwith psycopg2.connect(host={login['login_host']!r}, port={login['login_port']!r},"
+        f" user={login['login_user']!r}, password={login.get('login_password')!r}, dbname={login['login_db']!r})"
+        " as c:\n    c.cursor().execute('INSERT INTO public.bare VALUES (1)')\n", encoding="utf-8",
+    )  # fmt: skip
+    (tmp_path / "fill.yml").write_text(
+        f"- ansible.builtin.command: {{argv: ['{sys.executable}', '{tmp_path}/fill.py']}}\n", encoding="utf-8"
+    )
+    how = {**VARIABLES, "rollback_manifest": f"{tmp_path}/manifest.yml"}
+    inventory(tmp_path, {"db1": {**rollback_variables(login), **how}})
+    assert rollback(tmp_path, "--tags", "plan").returncode == 0
+    done = teardown(tmp_path, "-e", "rollback_before=fill.yml", confirm=plan_token(tmp_path, "db1"))
+    refused(tmp_path, done, "rows_grown")
+    assert database.value("SELECT count(*) FROM public.bare") == 1

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,7 +24,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan impor
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_request import PURGE_ARGUMENTS, plan_or_purge
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_retention import expire
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_undo import UndoRequest, undo
-from tests.support.database import OPERATOR, TestDatabase
+from tests.support.database import OPERATOR, TestCluster, TestDatabase
 from tests.support.quarantine import MANIFEST, assert_same, load_shapes, state
 from tests.support.teardown import COACHING, load_application
 
@@ -254,3 +256,72 @@ def test_the_bundle_of_what_was_purged_is_kept(application: TestDatabase, tmp_pa
     host.undo()
     host.undo()
     assert_same(at_home, state(application))
+
+
+def test_an_unreadable_bundle_may_be_of_the_purge(application: TestDatabase, tmp_path: Path) -> None:
+    """So nothing that its undo would need is removed."""
+    application.query("CREATE TABLE public.bare (id int)")
+    host = Host(application, tmp_path)
+    host.retention = timedelta(seconds=0)
+    moved = host.quarantine({"tables": ["public.bare"]})
+    host.retention = timedelta(days=30)
+    content = Path(host.purge()["bundle"], "bundle.json")
+    content.write_text(content.read_text(encoding="utf-8").replace("bare", "bear"), encoding="utf-8")
+    expired = expire(host.connection, host.server, str(tmp_path), "db1", False)
+    assert {each["fate"] for each in expired["bundles"]} == {"left"}, expired["msg"]
+    assert Path(moved["bundle"]).is_dir()
+
+
+def test_an_undo_that_was_killed_before_its_note_is_not_followed_by_another(
+    application: TestDatabase, tmp_path: Path
+) -> None:
+    """A rerun says that it was done, and leaves what was torn down before alone."""
+    application.query("CREATE TABLE public.bare (id int)")
+    host = Host(application, tmp_path)
+    host.quarantine({"tables": ["public.bare"]})
+    note = Path(host.purge()["bundle"], "undone.json")
+    host.undo()
+    note.unlink()
+    moved = state(application)
+    again = host.undo()
+    assert (again["changed"], again["mode"], note.exists()) == (False, "purge", True), again["msg"]
+    assert_same(moved, state(application), same_objects=True)
+    assert host.undo()["mode"] == "quarantine"
+
+
+def test_the_bundle_of_a_killed_drop_is_not_undone_after_the_next_one(
+    application: TestDatabase, tmp_path: Path
+) -> None:
+    application.query("CREATE TABLE public.bare (id int)")
+    host = Host(application, tmp_path)
+    done = host.act(mode="drop", manifest={"tables": ["public.bare"]}, allow_unknown_provenance=True)
+    # What a run leaves that is killed between its bundle and its commit.
+    killed = tmp_path / "db1/run-0/bundle"
+    shutil.copytree(done["bundle"], killed)
+    (killed / "committed.json").unlink()
+    os.utime(killed / "bundle.json", (1, 1))
+    assert host.undo()["bundle"] == done["bundle"]
+    with refused("bundle_none"):
+        host.undo()
+
+
+def test_check_mode_leaves_no_note_and_no_other_database_does(
+    application: TestDatabase, cluster: TestCluster, tmp_path: Path
+) -> None:
+    application.query("CREATE TABLE public.bare (id int)")
+    dropping: dict[str, Any] = {
+        "mode": "drop", "manifest": {"tables": ["public.bare"]}, "allow_unknown_provenance": True
+    }  # fmt: skip
+    host, other = Host(application, tmp_path), TestDatabase(cluster)
+    note = Path(host.act(**dropping)["bundle"], "committed.json")
+    note.unlink()
+    assert "was interrupted after it had done it all" in host.act(check=True, **dropping)["msg"]
+    assert not note.exists()
+    other.create()
+    try:
+        elsewhere = Host(other, tmp_path)
+        assert elsewhere.act(**dropping)["msg"] == summary(elsewhere.plan(**dropping))
+        elsewhere.connection.close()
+    finally:
+        other.drop()
+    assert not note.exists()

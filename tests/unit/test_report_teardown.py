@@ -142,6 +142,10 @@ def test_what_went_wrong_besides_is_named() -> None:
 def test_after_an_undo() -> None:
     told = next_step(after({"undo": {"status": "changed", "changed": True, "msg": "8 objects are back."}}))
     assert told.startswith("What was torn down is back as it was.")
+    undone = {"status": "changed", "changed": True, "mode": "purge", "msg": "8 objects are back in quarantine."}
+    # The same command may name the bundle of the purge, which has been undone.
+    assert "run the same command again" not in (told := next_step(after({"undo": undone})))
+    assert "rollback_bundle" in told
 
 
 def test_a_command_can_be_pasted() -> None:
