@@ -118,6 +118,7 @@ def changed(done: subprocess.CompletedProcess[str]) -> bool:
     return any("changed=" in line and "changed=0" not in line for line in done.stdout.splitlines())
 
 
+@pytest.mark.full
 @needs_cron
 @needs_systemd
 def test_a_timer_is_set_once_until_a_cron_line_takes_its_place(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def test_around_a_migration(database: TestDatabase, tmp_path: Path) -> None:
     assert rollback(tmp_path, "--tags", "manifest", playbook=MANIFEST).returncode == 0
 
 
+@pytest.mark.full
 def test_the_rollback_of_a_named_migration_ends_with_verification(database: TestDatabase, tmp_path: Path) -> None:
     database.query("CREATE TABLE orders (id serial PRIMARY KEY, total int); CREATE INDEX by_total ON orders (total)")
     inventory(tmp_path, {"db1": {**rollback_variables(database.login()), "rollback_migration": "release-42"}})

@@ -17,6 +17,7 @@ from benchmarks.measuring import AT_LEAST, AT_MOST, Bound, Comparison, interleav
 from tests.support.database import ROOT
 
 
+@pytest.mark.full
 def test_quick_run(tmp_path: Path) -> None:
     command: list[str | Path] = [sys.executable, ROOT / "benchmarks/run.py", "--quick", "--output", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

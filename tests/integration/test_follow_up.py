@@ -55,6 +55,7 @@ def test_cron_lines_for_a_day_and_a_week_take_themselves_off(tmp_path: Path) -> 
     assert machine.crontab() == []
 
 
+@pytest.mark.full
 @needs_systemd
 def test_timers_where_systemd_runs(tmp_path: Path) -> None:
     machine = machine_for(tmp_path)

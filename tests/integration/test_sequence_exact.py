@@ -433,6 +433,7 @@ def test_the_playbook_asks_for_the_token_and_then_does_it(ahead: TestDatabase, t
     assert "changed=0" in rollback(tmp_path, *EXACT, "-e", f"rollback_confirm={token}").stdout
 
 
+@pytest.mark.full
 def test_several_hosts_are_confirmed_together(ahead: TestDatabase, cluster: TestCluster, tmp_path: Path) -> None:
     """One host has nothing to set back; the token of one of the others does not do for both."""
     other, third = TestDatabase(cluster), TestDatabase(cluster)

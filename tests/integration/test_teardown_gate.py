@@ -426,6 +426,7 @@ def test_the_application_is_started_again_after_a_failure(directory: Path, token
     assert steps(report(directory, "db1"))["teardown"] == "failed"
 
 
+@pytest.mark.full
 def test_rows_that_came_into_empty_tables_are_seen(database: TestDatabase, tmp_path: Path) -> None:
     """Between the plan and the teardown, while the application is being stopped."""
     database.query("CREATE TABLE public.bare (id int)")

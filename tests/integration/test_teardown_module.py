@@ -132,6 +132,7 @@ def test_a_batch_is_confirmed_by_its_own_token(application: TestDatabase, tmp_pa
     assert tear_down(application, tmp_path, batch_token(batch), batch=batch)["changed"]
 
 
+@pytest.mark.full
 def test_a_lock_in_the_way_leaves_everything_and_no_bundle(application: TestDatabase, tmp_path: Path) -> None:
     before, token = state(application), token_of(application)
     holder = application.connect()
@@ -200,6 +201,7 @@ def test_a_bundle_that_is_not_what_was_written_is_refused(application: TestDatab
     assert undo(application, tmp_path)["changed"]
 
 
+@pytest.mark.full
 def test_killed_at_any_moment_it_is_all_or_nothing(application: TestDatabase, tmp_path: Path) -> None:
     """The server ends the session at the statement; what is on disk by then is told from the objects' places."""
     before, token = state(application), token_of(application)

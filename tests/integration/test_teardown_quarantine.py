@@ -393,12 +393,12 @@ def test_what_became_of_it_is_told_by_the_objects(application: TestDatabase) -> 
     assert outcome(application, content) == "committed"
     application.query(f"DROP SCHEMA {SCHEMA} CASCADE")
     assert outcome(application, content) == "gone"
-    # The names are there, and they are others.
-    application.query(
-        "CREATE TABLE public.sponsor_connections (id int);"
-        f"CREATE SCHEMA {SCHEMA} CREATE TABLE sponsor_connections (id int)"
-    )
-    assert outcome(application, content) == "gone"
+    # Of that name in that schema, as after the undo of a purge. Whether they are the same is proven by the way back.
+    application.query(f"CREATE SCHEMA {SCHEMA} CREATE TABLE sponsor_connections (id int)")
+    assert outcome(application, content) == "committed"
+    with pytest.raises(RollbackError) as refused:
+        undo(application, content)
+    assert refused.value.code == "undo_conflict"
 
 
 def test_the_schema_is_named_by_the_run() -> None:

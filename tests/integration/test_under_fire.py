@@ -77,6 +77,7 @@ def test_forward_resets_between_writers(database: TestDatabase, table: str, size
     assert len(rows) == writers.rows + len(rounds.explicit)
 
 
+@pytest.mark.full
 def test_the_naive_script_in_the_same_place(database: TestDatabase) -> None:
     """The control: were this not to fail by the hundred, the test above would prove nothing.
 
