@@ -218,7 +218,7 @@ def _nothing_to_do(
         if bundle.committed or bundle.undone:
             break
         with reading(connection) as cursor:
-            if not is_own(server, cluster_identifier(cursor), bundle):
+            if not is_own(server, cluster_identifier(cursor), order.host, bundle):
                 continue  # its objects cannot be here
             outcome = teardown_outcome(cursor, bundle)
         if outcome == COMMITTED:

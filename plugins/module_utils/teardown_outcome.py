@@ -87,23 +87,28 @@ def new_bundle(connection: Any, artifacts_dir: str, host: str, run_id: str) -> I
         raise
 
 
-def require_own(server: ServerInfo, identifier: str | None, bundle: Bundle) -> None:
+def require_own(server: ServerInfo, identifier: str | None, host: str, bundle: Bundle) -> None:
     """:param identifier: from cluster_identifier().
+    :param host: the database's name in the inventory.
     :raises RollbackError: ``bundle_foreign``.
     """
-    if not is_own(server, identifier, bundle):
+    if not is_own(server, identifier, host, bundle):
         content = bundle.content
         raise RollbackError(
             "bundle_foreign",
-            f"The bundle {bundle.directory} is of database {content['database']} on cluster"
-            f" {content['system_identifier'] or 'unknown'}, not of {server.database} on {identifier or 'unknown'}.",
+            f"The bundle {bundle.directory} is of database {content['database']} of host {content['host']} on cluster"
+            f" {content['system_identifier'] or 'unknown'}, not of {server.database} of {host} on"
+            f" {identifier or 'unknown'}.",
             "Correct rollback_bundle or the connection; nothing was done.",
         )
 
 
-def is_own(server: ServerInfo, identifier: str | None, bundle: Bundle) -> bool:
-    then = bundle.content["system_identifier"]
-    return bundle.content["database"] == server.database and (None in (identifier, then) or identifier == then)
+def is_own(server: ServerInfo, identifier: str | None, host: str, bundle: Bundle) -> bool:
+    """Most roles may not ask for the cluster's identifier: then it is the inventory's name that tells."""
+    content = bundle.content
+    then = content["system_identifier"]
+    same = content["host"] == host if None in (identifier, then) else identifier == then
+    return content["database"] == server.database and same
 
 
 def _undecided(connection: Any, bundle: Path) -> bool:

@@ -61,7 +61,7 @@ def _quarantine(
         bundle = read_bundle(path)
         moved = bundle.content["mode"] == QUARANTINE
         if given:
-            require_own(server, identifier, bundle)
+            require_own(server, identifier, host, bundle)
             if not moved:
                 raise RollbackError(
                     "bundle_unfit",
@@ -69,6 +69,6 @@ def _quarantine(
                     "Let rollback_bundle name the bundle of a quarantine, or leave it unset for the newest one;"
                     " nothing was done.",
                 )
-        if moved and is_own(server, identifier, bundle) and teardown_outcome(cursor, bundle) == COMMITTED:
+        if moved and is_own(server, identifier, host, bundle) and teardown_outcome(cursor, bundle) == COMMITTED:
             return bundle
     return None

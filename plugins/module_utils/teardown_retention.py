@@ -158,7 +158,7 @@ class _Judge:
     def _quarantine(self, bundle: Bundle) -> tuple[str, str] | None:
         """None when nothing needs it any more."""
         content = bundle.content
-        if not is_own(self._server, self._identifier, bundle):
+        if not is_own(self._server, self._identifier, self._host, bundle):
             return LEFT, (
                 f"It is of the database {content['database']} of another cluster or another name, so whether its"
                 " objects are still in quarantine cannot be seen from here."

@@ -74,7 +74,7 @@ def undo(connection: Any, server: ServerInfo, request: UndoRequest, check_mode: 
     with reading(connection) as cursor:
         identifier = cluster_identifier(cursor)
         bundle = (
-            _given(cursor, server, identifier, Path(request.bundle)) if request.bundle
+            _given(cursor, server, identifier, request.host, Path(request.bundle)) if request.bundle
             else _newest(cursor, server, identifier, request)
         )  # fmt: skip
         mode = bundle.content["mode"]
@@ -119,9 +119,9 @@ def _returned(connection: Any, bundle: Bundle, lock_timeout_ms: int) -> tuple[in
         return attempts, [*returned.notes, *rows_since(cursor, bundle.content)]
 
 
-def _given(cursor: Any, server: ServerInfo, identifier: str | None, path: Path) -> Bundle:
+def _given(cursor: Any, server: ServerInfo, identifier: str | None, host: str, path: Path) -> Bundle:
     bundle = read_bundle(path)
-    require_own(server, identifier, bundle)
+    require_own(server, identifier, host, bundle)
     outcome = teardown_outcome(cursor, bundle)
     if outcome == GONE and not bundle.undone:
         raise RollbackError(
@@ -147,7 +147,7 @@ def _newest(cursor: Any, server: ServerInfo, identifier: str | None, request: Un
     gone: set[tuple[str, int]] = set()
     for path in bundles_of(request.artifacts_dir, request.host):
         bundle = read_bundle(path)
-        if not is_own(server, identifier, bundle):
+        if not is_own(server, identifier, request.host, bundle):
             continue
         # An object is dropped once: where a newer one dropped it, this one was never committed, or was undone.
         oids = oids_of(bundle) if bundle.content["mode"] != QUARANTINE else set()

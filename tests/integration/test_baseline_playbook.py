@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.database import ROOT, TestDatabase
 from tests.support.playbook import inventory, report, rollback, rollback_variables, steps
 

@@ -1,3 +1,5 @@
+import pytest
+
 # Copyright (c) 2026 The pgops.rollback authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later

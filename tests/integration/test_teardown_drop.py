@@ -454,11 +454,17 @@ def test_a_bundle_of_another_database_is_refused(application: TestDatabase, tmp_
     superuser = application.superuser()
     with reading(superuser) as cursor:
         identifier = cluster_identifier(cursor)
-    for change, words in (("database", "is of database other"), ("system_identifier", "on cluster other")):
+    server, content = server_info(superuser), {**bundle.content, "host": "db1"}
+    require_own(server, identifier, "renamed", Bundle(bundle.directory, content))
+    require_own(server, None, "db1", Bundle(bundle.directory, content))
+    for name, changed, words in (
+        (identifier, {"database": "other"}, "is of database other"),
+        (identifier, {"system_identifier": "other"}, "on cluster other"),
+        # Nobody knows the cluster, and another host has a database of that name.
+        (None, {"host": "other"}, "of host other"),
+    ):
         with pytest.raises(RollbackError, match=words) as refused:
-            require_own(
-                server_info(superuser), identifier, Bundle(bundle.directory, {**bundle.content, change: "other"})
-            )
+            require_own(server, name, "db1", Bundle(bundle.directory, {**content, **changed}))
         assert refused.value.code == "bundle_foreign"
 
 
