@@ -1,5 +1,3 @@
-import pytest
-
 # Copyright (c) 2026 The pgops.rollback authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -11,6 +9,8 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from tests.integration.test_backup_schedule import Machine, changed, needs_cron, needs_systemd, pytestmark
 
