@@ -7,7 +7,7 @@ from __future__ import annotations
 _MANIFEST = """\
       - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
         functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
-        the name. Other keys are ignored, but for C(name), C(history), and C(unreadable): why it could not be
+        the name. Other keys are ignored, but for C(name), C(history), and C(unreadable), why it could not be
         read.
       - Partitions, and the sequences of columns, need not be named. Names that do not exist are reported as drift.
       - C(history) names the row by which a deployment tool knows that the migration was applied. It goes and comes back

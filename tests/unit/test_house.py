@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +188,15 @@ def test_connection_faults_are_found(tmp_path: Path) -> None:
         "sample_info is not in the action group",
         "gone is in the action group only",
     ]
+
+
+@pytest.mark.parametrize("kind", ["modules", "doc_fragments", "filter", "lookup"])
+def test_documentation_can_be_parsed(kind: str) -> None:
+    """Of fragments, too, without which a module has none."""
+    found = 0
+    for path in sorted((REPOSITORY / "plugins" / kind).glob("[!_]*.py")):
+        plugin = import_module(f"ansible_collections.pgops.rollback.plugins.{kind}.{path.stem}")
+        documented = vars(plugin.ModuleDocFragment if kind == "doc_fragments" else plugin)
+        for text in (text for name, text in documented.items() if name.isupper() and isinstance(text, str)):
+            found += isinstance(yaml.safe_load(text), dict | list)
+    assert found > 1
