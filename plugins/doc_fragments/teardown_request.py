@@ -4,34 +4,12 @@
 
 from __future__ import annotations
 
-_MANIFEST = """\
-      - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
-        functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
-        the name. Other keys are ignored, but for C(name), C(history), and C(unreadable), why it could not be
-        read.
-      - Partitions, and the sequences of columns, need not be named. Names that do not exist are reported as drift.
-      - C(history) names the row by which a deployment tool knows that the migration was applied. It goes and comes back
-        with the objects. C(value) is that of C(column) in C(table), text in quotes; without the two it is C(version) in
-        C(supabase_migrations.schema_migrations). Without C(history) the row of this table goes whose version, or
-        version and name as in C(20251125120000_coaching), is C(name); no other row is certain to be the migration's.
-"""
-
 
 class ModuleDocFragment:
     """What is torn down and how: the options of PLAN_ARGUMENTS in module_utils/teardown_request.py."""
 
-    DOCUMENTATION = f"""
+    DOCUMENTATION = r"""
 options:
-  manifest:
-    description:
-{_MANIFEST}    type: dict
-    required: true
-  mode:
-    description:
-      - V(quarantine) moves the objects to a schema of their own, V(drop) drops them.
-    type: str
-    choices: [quarantine, drop]
-    default: quarantine
   baseline_before:
     description:
       - File of the baseline from before the migration. What it already has is not the migration's. Where there is no
@@ -69,12 +47,33 @@ options:
     default: []
 """
 
-    #: With PURGE_ARGUMENTS; to be named before the other.
-    PURGE = f"""
+    #: What PLAN_ARGUMENTS and PURGE_ARGUMENTS have in common, and differently.
+    MANIFEST = r"""
+options:
+  manifest:
+    description: A rollback manifest as data, as M(pgops.rollback.teardown_plan) takes it.
+    type: dict
+    required: true
+  mode:
+    description: V(quarantine) moves the objects to a schema of their own, V(drop) drops them.
+    type: str
+    choices: [quarantine, drop]
+    default: quarantine
+"""
+
+    PURGE = r"""
 options:
   manifest:
     description:
-{_MANIFEST}      - Needed in every mode but V(purge).
+      - A rollback manifest as data. Its C(tables), C(functions) and C(sequences) are lists of names as SQL writes them;
+        functions have the types of their arguments, such as V(public.total(bigint, text)), where there are several of
+        the name. Other keys are ignored, but for C(name), C(history), and C(unreadable), why it could not be read.
+      - Partitions, and the sequences of columns, need not be named. Names that do not exist are reported as drift.
+      - C(history) names the row by which a deployment tool knows that the migration was applied. It goes and comes back
+        with the objects. C(value) is that of C(column) in C(table), text in quotes; without the two it is C(version) in
+        C(supabase_migrations.schema_migrations). Without C(history) the row of this table goes whose version, or
+        version and name as in C(20251125120000_coaching), is C(name); no other row is certain to be the migration's.
+      - Needed in every mode but V(purge).
     type: dict
   mode:
     description:

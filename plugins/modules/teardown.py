@@ -144,8 +144,8 @@ keep_until:
   sample: "2026-12-25T12:00:00Z"
 encryption:
   description:
-    - The RV(encryption.sha256) of the rows' archive before it was encrypted, and whether it was RV(encryption.proven)
-      that it can be decrypted. Null when it is not encrypted.
+    - C(sha256) of the rows' archive before it was encrypted, and whether it was C(proven) that it can be decrypted.
+      Null when it is not encrypted.
   returned: when something was dropped
   type: dict
 schema:

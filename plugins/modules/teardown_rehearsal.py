@@ -22,6 +22,7 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.backup_source
+  - pgops.rollback.teardown_request.manifest
   - pgops.rollback.teardown_request
   - pgops.rollback.attributes
 options:
