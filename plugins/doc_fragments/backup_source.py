@@ -49,6 +49,10 @@ options:
       - Operating system's user that runs the backup tool and the server of a drill. By default the module's own, or for
         root C(postgres), or C(nobody) where that does not exist.
     type: str
+"""
+
+    WHEELS = r"""
+options:
   wheels:
     description:
       - Python wheels with Postgres programs that may be installed when the host has none of the fitting release; see

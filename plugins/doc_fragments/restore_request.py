@@ -23,32 +23,6 @@ options:
   database:
     description: Database that the dump must be of. By default the live one's name.
     type: str
-  wheels:
-    description:
-      - Python wheels with Postgres programs that may be installed when the host has none of the server's release; see
-        M(pgops.rollback.disposable_postgres).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description: Name of the Python package.
-        type: str
-        required: true
-      version:
-        description: Its version.
-        type: str
-        required: true
-      majors:
-        description: Major versions of Postgres it holds.
-        type: list
-        elements: int
-        required: true
-      hashes:
-        description: The hashes of its files, each C(sha256:) and 64 hexadecimal digits.
-        type: list
-        elements: str
-        required: true
   maintenance_db:
     description:
       - Another database of the same server that this role may connect to. Databases are made and renamed from there,
@@ -69,12 +43,4 @@ options:
   records_dir:
     description: Directory with the records of backup verifications, whose last drill tells how long a restore takes.
     type: path
-  host:
-    description: Name of the database in the inventory.
-    type: str
-    required: true
-  artifacts_dir:
-    description: Absolute path of the directory for what all hosts leave behind.
-    type: path
-    required: true
 """

@@ -17,6 +17,7 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.attributes.read_only
   - pgops.rollback.backup_source
+  - pgops.rollback.backup_source.wheels
 seealso:
   - module: pgops.rollback.backup_verify
 """

@@ -20,6 +20,7 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.backup_source
+  - pgops.rollback.backup_source.wheels
   - pgops.rollback.attributes
 options:
   up_to:

@@ -25,6 +25,8 @@ extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes
   - pgops.rollback.restore_request
+  - pgops.rollback.backup_source.wheels
+  - pgops.rollback.evidence
 options:
   action:
     description: V(rehearse) does all that V(restore) does but the swap, and removes it again. It needs no token.

@@ -23,6 +23,8 @@ extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes.read_only
   - pgops.rollback.restore_request
+  - pgops.rollback.backup_source.wheels
+  - pgops.rollback.evidence
 options:
   action:
     description: What is planned.

@@ -19,6 +19,7 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes.read_only
+  - pgops.rollback.verification_pairs
 options:
   stage:
     description:
@@ -66,24 +67,6 @@ options:
     type: list
     elements: dict
     default: []
-  pairs:
-    description: Columns of two tables whose rows belong together.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      left:
-        description: Schema, table and column of what comes first, such as V(auth.users.id).
-        type: str
-        required: true
-      right:
-        description: The column whose rows each need a partner in O(pairs[].left), such as V(public.profiles.id).
-        type: str
-        required: true
-      both:
-        description: Whether each row of O(pairs[].left) needs a partner, too.
-        type: bool
-        default: false
   endpoints:
     description: Health endpoints of the application. Proxies are those of the environment.
     type: list

@@ -28,6 +28,7 @@ extends_documentation_fragment:
   - pgops.rollback.attributes
   - pgops.rollback.teardown_request.purge
   - pgops.rollback.teardown_request
+  - pgops.rollback.evidence
 options:
   confirm:
     description:
@@ -37,14 +38,6 @@ options:
   batch:
     description: Tokens of all plans that were confirmed together, by host; that of O(host) among them.
     type: dict
-    required: true
-  host:
-    description: Name of the database in the inventory.
-    type: str
-    required: true
-  artifacts_dir:
-    description: Absolute path of the directory for what all hosts leave behind.
-    type: path
     required: true
   run_id:
     description: Name of the run, in whose directory the bundle is written.

@@ -24,15 +24,7 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes
-options:
-  host:
-    description: Name of the database in the inventory.
-    type: str
-    required: true
-  artifacts_dir:
-    description: Absolute path of the directory for what all hosts leave behind.
-    type: path
-    required: true
+  - pgops.rollback.evidence
 seealso:
   - module: pgops.rollback.teardown
 """

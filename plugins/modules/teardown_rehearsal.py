@@ -22,9 +22,11 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.backup_source
+  - pgops.rollback.backup_source.wheels
   - pgops.rollback.teardown_request.manifest
   - pgops.rollback.teardown_request
   - pgops.rollback.attributes
+  - pgops.rollback.verification_pairs
 options:
   drill_directory:
     description:
@@ -43,24 +45,6 @@ options:
     description: Bootstrap superuser of the cluster in a physical backup.
     type: str
     default: postgres
-  pairs:
-    description: Columns of two tables whose rows belong together.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      left:
-        description: Schema, table and column of what comes first, such as V(auth.users.id).
-        type: str
-        required: true
-      right:
-        description: The column whose rows each need a partner in O(pairs[].left), such as V(public.profiles.id).
-        type: str
-        required: true
-      both:
-        description: Whether each row of O(pairs[].left) needs a partner, too.
-        type: bool
-        default: false
   count_rows:
     description: Whether verification counts rows where the baseline has exact counts.
     type: bool

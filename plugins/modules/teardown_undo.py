@@ -21,15 +21,8 @@ author:
 extends_documentation_fragment:
   - pgops.rollback.connection
   - pgops.rollback.attributes
+  - pgops.rollback.evidence
 options:
-  host:
-    description: Name of the database in the inventory.
-    type: str
-    required: true
-  artifacts_dir:
-    description: Absolute path of the directory for what all hosts leave behind.
-    type: path
-    required: true
   bundle:
     description: Directory of the bundle. By default the newest of the host whose teardown was committed.
     type: path
