@@ -51,12 +51,15 @@ def refusals() -> set[str]:
 def raised(tree: ast.Module) -> Iterator[tuple[str, str, str, str]]:
     """Each error and blocker that is made there: what it is, its code, its message, its remedy."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) >= 3:
-            words = [text(argument) for argument in node.args[:3]]
-            if node.func.id in ("RollbackError", "Blocker") and words[0].isidentifier():
-                yield node.func.id, words[0], words[1], words[2]
-            elif node.func.id == "refused":  # a context manager that raises it
-                yield node.func.id, words[1], f"The server refused to {words[2]}: ….", REFUSED
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            continue
+        match node.func.id, [text(argument) for argument in node.args[:3]]:
+            case "RollbackError" | "Blocker" as name, [code, message, remedy] if code.isidentifier():
+                yield name, code, message, remedy
+            case "refused" as name, [_cursor, code, doing]:  # a context manager that raises it
+                yield name, code, f"The server refused to {doing}: ….", REFUSED
+            case "require_unblocked" as name, [_plan, code]:
+                yield name, code, "The plan is blocked (…): …", "… Nothing was done."
 
 
 def text(node: ast.expr) -> str:

@@ -11,6 +11,7 @@ no tag, no skipped task and no closed terminal leads past it.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object import digest
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
@@ -66,4 +67,18 @@ def require_confirmed(host: str, token: str, confirm: str, batch: dict[str, str]
             f"The plan has changed since it was confirmed: {batch[host]} then, {token} now.",
             "Read the new plan (the same command without rollback_confirm), and confirm that one if it is what you"
             " want; nothing was done.",
+        )
+
+
+def require_unblocked(plan: dict[str, Any], code: str) -> None:
+    """:param code: of the refusal.
+    :raises RollbackError: with it, when something stands in the way.
+    """
+    if plan["blockers"]:
+        first = plan["blockers"][0]
+        raise RollbackError(
+            code,
+            f"The plan is blocked ({', '.join(sorted({each['code'] for each in plan['blockers']}))}):"
+            f" {first['message']}",
+            f"{first['remedy']} Nothing was done.",
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.backup import FAULTY, PASSED, Progress
 from ansible_collections.pgops.rollback.plugins.module_utils.backup_ladder import judged
-from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import require_confirmed
+from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import require_confirmed, require_unblocked
 from ansible_collections.pgops.rollback.plugins.module_utils.connections import Connections
 from ansible_collections.pgops.rollback.plugins.module_utils.database_properties import (
     Properties,
@@ -86,20 +86,8 @@ class Order:
             ``unsafe_name``.
         """
         require_confirmed(self.host, plan["token"], self.confirm, self.batch)
-        require_unblocked(plan)
+        require_unblocked(plan, "restore_blocked")
         run_directory(self.artifacts_dir, self.host, self.run_id)  # before anything takes hours
-
-
-def require_unblocked(plan: dict[str, Any]) -> None:
-    """:raises RollbackError: ``restore_blocked``."""
-    if plan["blockers"]:
-        first = plan["blockers"][0]
-        raise RollbackError(
-            "restore_blocked",
-            f"The plan is blocked ({', '.join(sorted({each['code'] for each in plan['blockers']}))}):"
-            f" {first['message']}",
-            f"{first['remedy']} Nothing was done.",
-        )
 
 
 def restore(
@@ -130,7 +118,7 @@ def rehearse(
     """All of it but the swap. What it has restored is removed again."""
     planned = make_restore_plan(connections.first, live, request)
     connections.close()
-    require_unblocked(planned.plan)
+    require_unblocked(planned.plan, "restore_blocked")
     result = {"changed": False, "status": "ok", "token": planned.plan["token"], "plan": planned.plan}
     if check_mode:
         said = f"Would restore {planned.backup.id} beside {live.name}, and remove that again. Check mode does nothing."

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import PURGE
-from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import require_confirmed
+from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import require_confirmed, require_unblocked
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import parse_lock_timeout
@@ -91,14 +91,7 @@ class Order:
         """
         plan = planned.plan
         require_confirmed(self.host, plan["token"], self.confirm, self.batch)
-        if plan["blockers"]:
-            first = plan["blockers"][0]
-            raise RollbackError(
-                "teardown_blocked",
-                f"The plan is blocked ({', '.join(sorted({each['code'] for each in plan['blockers']}))}):"
-                f" {first['message']}",
-                f"{first['remedy']} Nothing was done.",
-            )
+        require_unblocked(plan, "teardown_blocked")
         rows = plan["rows"]["total"]
         planned_rows = self.planned_rows
         if rows is not None and planned_rows is not None and rows > planned_rows * (1 + self.max_row_growth / 100):

@@ -82,7 +82,7 @@ def new_bundle(connection: Any, artifacts_dir: str, host: str, run_id: str) -> I
         shutil.rmtree(partial, ignore_errors=True)
         bundle = partial.with_name(BUNDLE)
         # With the connection lost in the middle of the commit nobody knows yet what came of it: the next run tells.
-        if (bundle / CONTENT).exists() and not connection.closed and _undecided(connection, bundle):
+        if (bundle / CONTENT).exists() and not connection.closed and _never_committed(connection, bundle):
             shutil.rmtree(bundle, ignore_errors=True)
         raise
 
@@ -111,8 +111,8 @@ def is_own(server: ServerInfo, identifier: str | None, host: str, bundle: Bundle
     return content["database"] == server.database and same
 
 
-def _undecided(connection: Any, bundle: Path) -> bool:
-    """Whether it was certainly not committed."""
+def _never_committed(connection: Any, bundle: Path) -> bool:
+    """Whether that is certain."""
     try:
         with connection.cursor() as cursor:
             return teardown_outcome(cursor, read_bundle(bundle)) == NOT_COMMITTED
