@@ -114,6 +114,17 @@ class Restoring:
         settings = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
         return connect({**self.login, "login_db": database or self.name}, settings)
 
+    @contextmanager
+    def _sessions(self, number: int) -> Iterator[list[Any]]:
+        connections: list[Any] = []
+        try:
+            for _number in range(number):
+                connections.append(self.connect())
+            yield connections
+        finally:
+            for connection in connections:
+                connection.close()
+
     def load(self, session: Any) -> None:
         """Restore into the empty database.
 
@@ -139,25 +150,17 @@ class Restoring:
         self.checks.append(Check("restore", FAULTY if errors else PASSED, message))
 
     def _execute(self, statement: str) -> None:
-        connection = self.connect()
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-        finally:
-            connection.close()
+        with self._sessions(1) as (connection,), connection.cursor() as cursor:
+            cursor.execute(statement)
 
     def analyze(self) -> None:
         """Without statistics the first queries after the swap would be the slowest ever."""
         self.progress("collecting statistics", None)
-        connections = [self.connect() for _job in range(self.jobs)]
-        try:
+        with self._sessions(self.jobs) as connections:
             with connections[0].cursor() as cursor:
                 cursor.execute(_STATISTICS)
                 tables = cursor.fetchall()
             share_out(connections, tables, _analyze)
-        finally:
-            for connection in connections:
-                connection.close()
 
     def verify(self, baseline: Baseline | None, own_checks: list[dict[str, Any]]) -> None:
         """Compare with the content manifest, or else with the baseline, and look for what is broken.
@@ -165,8 +168,7 @@ class Restoring:
         :param baseline: from before the migration.
         :param own_checks: of the rollback manifest, validated.
         """
-        connections = [self.connect() for _job in range(self.jobs)]
-        try:
+        with self._sessions(self.jobs) as connections:
             manifest = manifest_path(Path(self.backup.location))
             if manifest.exists():
                 self.progress("comparing with the content manifest", None)
@@ -178,9 +180,6 @@ class Restoring:
                 self.progress("counting rows", None)
                 self.checks.append(_counted(connections[0]))
             self.checks += run_own_checks(connections[0], own_checks)
-        finally:
-            for connection in connections:
-                connection.close()
         self.progress("looking for what is broken", None)
         self.checks += self._post_rollback_checks()
 

@@ -50,12 +50,10 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine
     quarantine_schema,
     taken_schemas,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_retention import TIME, keep_until
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_retention import TIME, keep_until, server_now
 
 #: Makes the plan again, with what the bundle begins with, or refuses.
 Confirmed = Callable[[Any], tuple[Planned, dict[str, Any]]]
-
-_NOW = "SELECT pg_catalog.now()"
 
 
 @dataclass(frozen=True)
@@ -145,8 +143,7 @@ def tear_down(connection: Any, server: ServerInfo, order: Order, check_mode: boo
 
 def _heading(cursor: Any, server: ServerInfo, order: Order, planned: Planned) -> dict[str, Any]:
     """What every bundle begins with."""
-    cursor.execute(_NOW)
-    (now,) = cursor.fetchone()
+    now = server_now(cursor)
     return {
         "mode": planned.plan["mode"], "host": order.host, "run_id": order.run_id,
         "created": now.astimezone(UTC).strftime(TIME), "keep_until": keep_until(now, order.retention),

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import pg_errors, psycopg2, sql
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
 from ansible_collections.pgops.rollback.plugins.module_utils.locks import (
     LONGEST_PAUSE,
     NO_WRITERS,
@@ -121,6 +122,23 @@ def require_no_ring(cursor: Any, relations: Iterable[int]) -> None:
 class SomebodyWaitsError(LockNotObtainedError):
     """They are let go on, and are done at once: the next attempt need not wait until they come again."""
 
+
+@contextmanager
+def refused(cursor: Any, code: str, doing: str) -> Iterator[None]:
+    """What the server will not do, event triggers among it, in words.
+
+    :raises RollbackError: of this code.
+    """
+    try:
+        yield
+    except psycopg2.Error as error:
+        if cursor.connection.closed:
+            raise
+        raise RollbackError(
+            code,
+            f"The server refused to {doing}: {server_message(error)}.",
+            "Remove what it names, or let its owner decide (an event trigger can refuse, too); nothing was done.",
+        ) from error
 
 class Acting:
     """Runs statements that lock what others use, within one time limit for all of them.

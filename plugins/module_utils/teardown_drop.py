@@ -36,6 +36,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts i
     AGAIN,
     Acting,
     in_attempts,
+    refused,
     require_no_ring,
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import Bundle, finish_bundle, unwritable
@@ -60,7 +61,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof impo
     took_more,
     undo_impossible,
 )
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import refused
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_restore import (
     Scripts,
     attach,

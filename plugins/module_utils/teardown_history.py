@@ -14,17 +14,15 @@ The row is kept as COPY writes it: that brings values of every type back exactly
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import BlastRadius
 from ansible_collections.pgops.rollback.plugins.module_utils.blocker import MOST_NAMED, Blocker
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain, server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 from ansible_collections.pgops.rollback.plugins.module_utils.names import parse_name, quote_name
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, refused
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import Targets
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 
@@ -176,7 +174,7 @@ def take_history(cursor: Any, acting: Acting, history: History | None) -> dict[s
     """
     if history is None:
         return None
-    with _refused("history_refused", "take the row of {} and put it back", history, cursor):
+    with refused(cursor, "history_refused", f"take the row of {history.label} and put it back"):
         kept = _copied(acting, history, "COPY (DELETE FROM ONLY {table} WHERE {it} RETURNING {columns}) TO STDOUT")
         if kept.count("\n") > 1:
             raise _ambiguous(history)
@@ -220,7 +218,7 @@ def put_history(cursor: Any, acting: Acting, content: dict[str, Any] | None) -> 
     :raises RollbackError: ``undo_refused``.
     """
     if content is not None:
-        with _refused("undo_refused", "put back the row of {}", _history_of(content), cursor):
+        with refused(cursor, "undo_refused", f"put back the row of {_history_of(content).label}"):
             _put(acting, content)
 
 
@@ -343,20 +341,6 @@ def _history_of(content: dict[str, Any]) -> History:
 
 def _drift(history: History, problem: str, detail: str) -> dict[str, str]:
     return {"kind": "history row", "name": history.label, "problem": problem, "detail": detail}
-
-
-@contextmanager
-def _refused(code: str, doing: str, history: History, cursor: Any) -> Iterator[None]:
-    try:
-        yield
-    except psycopg2.Error as error:
-        if cursor.connection.closed:
-            raise
-        raise RollbackError(
-            code,
-            f"The server refused to {doing.format(history.label)}: {server_message(error)}.",
-            "Remove what it names; everything was rolled back.",
-        ) from error
 
 
 def _ambiguous(history: History) -> RollbackError:

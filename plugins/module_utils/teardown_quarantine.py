@@ -12,8 +12,7 @@ which does, is as short as the bare statements.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,10 +23,13 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_object impo
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_reading import read_catalog, told_why
 from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import Snapshot
-from ansible_collections.pgops.rollback.plugins.module_utils.driver import psycopg2, sql
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, server_message
+from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
 from ansible_collections.pgops.rollback.plugins.module_utils.names import QUARANTINE
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, require_no_ring
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import (
+    Acting,
+    refused,
+    require_no_ring,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import (
     History,
     history_by_hand,
@@ -276,21 +278,3 @@ def way_back(schema: str, moves: list[Move], memberships: list[Membership]) -> l
 def drop_schema(schema: str) -> Any:
     """RESTRICT: nothing of anybody's goes with it."""
     return sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema))
-
-
-@contextmanager
-def refused(cursor: Any, code: str, doing: str) -> Iterator[None]:
-    """What the server will not do, event triggers among it, in words.
-
-    :raises RollbackError: of this code.
-    """
-    try:
-        yield
-    except psycopg2.Error as error:
-        if cursor.connection.closed:
-            raise
-        raise RollbackError(
-            code,
-            f"The server refused to {doing}: {server_message(error)}.",
-            "Remove what it names, or let its owner decide (an event trigger can refuse, too); nothing was done.",
-        ) from error

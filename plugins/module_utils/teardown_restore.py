@@ -25,13 +25,18 @@ from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_
 from ansible_collections.pgops.rollback.plugins.module_utils.progress import untold
 from ansible_collections.pgops.rollback.plugins.module_utils.table_content import list_tables, measure
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_archive import Archive, Late, Steps
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import AGAIN, Acting, in_attempts
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import (
+    AGAIN,
+    Acting,
+    in_attempts,
+    refused,
+)
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import NOTE_RETURNED, Bundle
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_cipher import Cipher
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_export import sequence_states
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import history_conflicts, put_history
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_proof import catalog_now
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import refused, snapshot_of
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine import snapshot_of
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_targets import resolve
 from ansible_collections.pgops.rollback.plugins.module_utils.wording import listed
 

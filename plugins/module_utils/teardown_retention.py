@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible_collections.pgops.rollback.plugins.module_utils.blast_radius import PURGE, QUARANTINE
 from ansible_collections.pgops.rollback.plugins.module_utils.connection import ServerInfo, cluster_identifier
-from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
+from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError, certain
 from ansible_collections.pgops.rollback.plugins.module_utils.report_files import host_directory
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import (
     BUNDLE,
@@ -48,8 +48,6 @@ _CLOCK = timedelta(minutes=5)
 #: As bundles write it, in UTC.
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
-_NOW = "SELECT pg_catalog.now()"
-
 
 @dataclass(frozen=True)
 class Fate:
@@ -62,6 +60,13 @@ class Fate:
     fate: str
     why: str
     keep_until: str | None = None
+
+
+def server_now(cursor: Any) -> datetime:
+    """When the transaction began, by the server's clock."""
+    cursor.execute("SELECT pg_catalog.now()")
+    (now,) = cursor.fetchone()
+    return certain(now)
 
 
 def keep_until(created: datetime, retention: timedelta) -> str:
@@ -87,8 +92,7 @@ def expire(connection: Any, server: ServerInfo, artifacts_dir: str, host: str, c
     """
     runs = [path for path in sorted(host_directory(artifacts_dir, host).glob("*")) if not path.is_symlink()]
     with reading(connection) as cursor:
-        cursor.execute(_NOW)
-        (now,) = cursor.fetchone()
+        now = server_now(cursor)
         judge = _Judge(cursor, server, cluster_identifier(cursor), host, now, *_purged(runs, now))
         fates = [judge.fate(path / BUNDLE) for path in runs if (path / BUNDLE).exists()]
     leftovers = [path / name for path in runs for name in (PARTIAL, EXPIRED) if _is_abandoned(path / name)]

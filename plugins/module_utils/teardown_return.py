@@ -16,7 +16,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot im
 from ansible_collections.pgops.rollback.plugins.module_utils.driver import sql
 from ansible_collections.pgops.rollback.plugins.module_utils.errors import RollbackError
 from ansible_collections.pgops.rollback.plugins.module_utils.names import quote_name
-from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_attempts import Acting, refused
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_history import history_conflicts, put_history
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_moves import (
     Membership,
@@ -31,7 +31,6 @@ from ansible_collections.pgops.rollback.plugins.module_utils.teardown_quarantine
     memberships_of,
     moves_of,
     read_places,
-    refused,
     snapshot_of,
     way_back,
 )

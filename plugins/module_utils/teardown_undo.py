@@ -73,7 +73,7 @@ def undo(connection: Any, server: ServerInfo, request: UndoRequest, check_mode: 
     lock_timeout_ms = parse_lock_timeout(request.lock_timeout, server)
     with reading(connection) as cursor:
         identifier = cluster_identifier(cursor)
-        bundle = (
+        bundle, outcome = (
             _given(cursor, server, identifier, request.host, Path(request.bundle)) if request.bundle
             else _newest(cursor, server, identifier, request)
         )  # fmt: skip
@@ -82,7 +82,7 @@ def undo(connection: Any, server: ServerInfo, request: UndoRequest, check_mode: 
         # As the plan counts them: the sequences of columns, which go along with their tables, among them.
         number = len(bundle.content["oids"])
         result = {"bundle": str(bundle.directory), "objects": number, "notes": [], "mode": mode}
-        if teardown_outcome(cursor, bundle) != COMMITTED:
+        if outcome != COMMITTED:
             if not check_mode and not bundle.undone:
                 _note(bundle, number)
             return {**result, "changed": False, "status": "ok", "msg": "Nothing to do: it was undone already."}
@@ -119,7 +119,8 @@ def _returned(connection: Any, bundle: Bundle, lock_timeout_ms: int) -> tuple[in
         return attempts, [*returned.notes, *rows_since(cursor, bundle.content)]
 
 
-def _given(cursor: Any, server: ServerInfo, identifier: str | None, host: str, path: Path) -> Bundle:
+def _given(cursor: Any, server: ServerInfo, identifier: str | None, host: str, path: Path) -> tuple[Bundle, str]:
+    """And what became of it."""
     bundle = read_bundle(path)
     require_own(server, identifier, host, bundle)
     outcome = teardown_outcome(cursor, bundle)
@@ -135,15 +136,17 @@ def _given(cursor: Any, server: ServerInfo, identifier: str | None, host: str, p
             f"The teardown of the bundle {path} was never committed: its objects are where they were.",
             "There is nothing to undo; nothing was done.",
         )
-    return bundle
+    return bundle, outcome
 
 
 def _called(mode: str) -> str:
     return mode if mode == PURGE else "teardown"
 
 
-def _newest(cursor: Any, server: ServerInfo, identifier: str | None, request: UndoRequest) -> Bundle:
-    """Also the end of an undo that was killed after its commit: a rerun must not take the one before it."""
+def _newest(cursor: Any, server: ServerInfo, identifier: str | None, request: UndoRequest) -> tuple[Bundle, str]:
+    """And what became of it. Also that of an undo that was killed after its commit, so that a rerun does not take the
+    one before it.
+    """
     gone: set[tuple[str, int]] = set()
     for path in bundles_of(request.artifacts_dir, request.host):
         bundle = read_bundle(path)
@@ -154,7 +157,7 @@ def _newest(cursor: Any, server: ServerInfo, identifier: str | None, request: Un
         if not bundle.undone and gone.isdisjoint(oids):
             outcome = teardown_outcome(cursor, bundle)
             if outcome in (COMMITTED, UNDONE) or (outcome == NOT_COMMITTED and bundle.committed):
-                return bundle
+                return bundle, outcome
         if bundle.committed or bundle.undone:
             gone |= oids
     raise RollbackError(

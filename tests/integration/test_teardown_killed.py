@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import read_snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import BUNDLE, read_bundle
 from tests.support.database import TestDatabase
 from tests.support.killing import Killed, Moment, moments
 from tests.support.teardown import add_messages, load_application
-from tests.support.teardown_run import tear_down, tear_down_options, token_of, undo, undo_options
+from tests.support.teardown_run import state, tear_down, tear_down_options, token_of, undo, undo_options
 
 MOMENTS = 20
 MESSAGES = 10_000
@@ -33,13 +32,6 @@ def application(database: TestDatabase) -> TestDatabase:
     # Else a server that is killed counts its sequences on from what it has reserved.
     database.query("CHECKPOINT", user="postgres")
     return database
-
-
-def state(database: TestDatabase) -> tuple[Any, ...]:
-    connection = database.superuser()
-    snapshot = read_snapshot(connection, "exact", checksums=True)
-    connection.close()
-    return snapshot.fingerprint, snapshot.rows, snapshot.checksums, snapshot.sequences
 
 
 class Kills:

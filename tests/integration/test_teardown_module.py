@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import read_snapshot
 from ansible_collections.pgops.rollback.plugins.module_utils.confirmation import batch_token
 from ansible_collections.pgops.rollback.plugins.module_utils.teardown_bundle import CONTENT, PARTIAL, read_bundle
 from tests.support.database import TestDatabase
 from tests.support.modules import run_module
 from tests.support.small_disk import make_read_only, small_disk
 from tests.support.teardown import load_application
-from tests.support.teardown_run import options, tear_down, token_of, undo, undo_options
+from tests.support.teardown_run import options, state, tear_down, token_of, undo, undo_options
 from tests.support.waiting import until
 
 OTHER = "rb-000000000000"
@@ -30,13 +29,6 @@ OTHER = "rb-000000000000"
 def application(database: TestDatabase) -> TestDatabase:
     load_application(database)
     return database
-
-
-def state(database: TestDatabase) -> tuple[Any, ...]:
-    connection = database.superuser()
-    snapshot = read_snapshot(connection, "exact", checksums=True)
-    connection.close()
-    return snapshot.fingerprint, snapshot.rows, snapshot.checksums, snapshot.sequences
 
 
 def test_there_and_back(application: TestDatabase, tmp_path: Path) -> None:

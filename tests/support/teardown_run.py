@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.pgops.rollback.plugins.module_utils.catalog_snapshot import read_snapshot
 from tests.support.database import TestDatabase
 from tests.support.modules import ModuleRun, run_module
 from tests.support.teardown import COACHING
@@ -47,3 +48,11 @@ def undo(database: TestDatabase, artifacts: Path, **more: Any) -> ModuleRun:
 
 def undo_options(database: TestDatabase, artifacts: Path, **more: Any) -> dict[str, Any]:
     return {**database.login(), "host": "db1", "artifacts_dir": str(artifacts), **more}
+
+
+def state(database: TestDatabase) -> tuple[Any, ...]:
+    """Catalogs, rows, their sums, and sequences."""
+    connection = database.superuser()
+    snapshot = read_snapshot(connection, "exact", checksums=True)
+    connection.close()
+    return snapshot.fingerprint, snapshot.rows, snapshot.checksums, snapshot.sequences
