@@ -11,6 +11,7 @@ itself, and the backup, the rows and the sizes move without anybody's doing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -206,12 +207,12 @@ def summary(plan: dict[str, Any]) -> str:
     """One line for a person."""
     if not plan["objects"]:
         return nothing_to_do(plan)
-    numbers = {"go": len(plan["objects"])}
-    every = [*plan["dependents"], *plan["survivors"]]
-    numbers["go with them"] = sum(each["effect"] == DROPPED for each in every)
-    numbers["break"] = sum(each["effect"] == BREAKS for each in every)
-    numbers["may break"] = sum(each["effect"] == POSSIBLE for each in every)
-    text = ", ".join(f"{number} {words}" for words, number in numbers.items() if number)
+    effects = Counter(each["effect"] for each in [*plan["dependents"], *plan["survivors"]])
+    numbers = (
+        (len(plan["objects"]), "goes", "go"), (effects[DROPPED], "goes with them", "go with them"),
+        (effects[BREAKS], "breaks", "break"), (effects[POSSIBLE], "may break", "may break"),
+    )  # fmt: skip
+    text = ", ".join(f"{number} {one if number == 1 else more}" for number, one, more in numbers if number)
     blocked = len(plan["blockers"])
     return f"{plan['mode']} of {plan['database']}: {text}. " + (
         f"{blocked} blocker{'s' if blocked > 1 else ''}." if blocked else f"Token {plan['token']}."

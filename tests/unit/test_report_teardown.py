@@ -21,6 +21,7 @@ from ansible_collections.pgops.rollback.plugins.module_utils.report_next import 
 )
 from ansible_collections.pgops.rollback.plugins.module_utils.report_question import question
 from ansible_collections.pgops.rollback.plugins.module_utils.report_text import markdown, summary
+from ansible_collections.pgops.rollback.plugins.module_utils.teardown_plan import summary as one_line
 from tests.unit.test_report_plan import HOSTILE, RUN, dependent
 from tests.unit.test_report_plan import plan as sample
 
@@ -155,3 +156,16 @@ def test_a_command_can_be_pasted() -> None:
         "ansible-playbook -i 'a b.yml' pgops.rollback.undo -e '{\"teardown_override_provenance\": [\"public.x\"]}'"
         " -e rollback_manifest=m.yml"
     )
+
+
+@pytest.mark.parametrize(
+    ("effects", "told"),
+    [
+        (["dropped"], "1 goes, 1 goes with them."),
+        (["breaks", "possible", "remains"], "1 goes, 1 breaks, 1 may break."),
+        (["dropped", "dropped", "breaks", "breaks"], "1 goes, 2 go with them, 2 break."),
+    ],
+)
+def test_a_plan_in_one_line(effects: list[str], told: str) -> None:
+    made = plan(objects=[{}], dependents=[{"effect": each} for each in effects], survivors=[], blockers=[])
+    assert f"of app: {told} Token rb-0123456789ab." in one_line(made)
