@@ -167,8 +167,7 @@ class _Run:
         if copy.in_recovery:
             raise RollbackError("restore_failed", "The copy did not recover.", "Run verify_backup.yml on the backup.")
         verifying = self._compared(copy)
-        request = self._planned(connection, copy)
-        plan = make_plan(connection, copy, request).plan
+        request, plan = self._planned(connection, copy)
 
         self._begin("look", "looking at it as it is")
         before = look(connections, verifying)
@@ -215,8 +214,10 @@ class _Run:
             )
         return replace(self._asked.verifying, baseline=_fitting(provenance.before, copy))
 
-    def _planned(self, connection: Any, copy: ServerInfo) -> PlanRequest:
-        """:returns: the request whose plan is carried out: what a variable may set aside is set aside in the copy."""
+    def _planned(self, connection: Any, copy: ServerInfo) -> tuple[PlanRequest, dict[str, Any]]:
+        """:returns: the request whose plan is carried out, and the plan: what a variable may set aside is set aside in
+        the copy.
+        """
         self._begin("plan", "planning")
         given = self._asked.plan.provenance
         provenance = replace(
@@ -244,12 +245,13 @@ class _Run:
         if not blockers:
             broken = sum(each["effect"] == BREAKS for each in plan["survivors"])
             self._done(PASSED, f"{len(plan['objects'])} objects would go, and {broken} surviving ones break.")
-            return request
+            return request, plan
         self._done(DEGRADED, f"{refused} In the copy that was set aside.", objects)
         overridden = frozenset(each["name"] for each in plan["objects"])
-        return replace(
+        request = replace(
             request, require_backup=False, provenance=replace(provenance, allow_unknown=True, overridden=overridden)
         )
+        return request, make_plan(connection, copy, request).plan
 
     def _verified(self, before: list[CheckResult], after: list[CheckResult]) -> None:
         known = unchecked(before)
