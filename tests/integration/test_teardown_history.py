@@ -263,6 +263,14 @@ def test_the_row_is_waited_for_shortly(supabase: TestDatabase) -> None:
     assert versions(supabase) == ["20250101000000"]
 
 
+def test_a_row_that_was_taken_away_meanwhile(supabase: TestDatabase) -> None:
+    """After the plan was made again under the locks."""
+    history = History(("supabase_migrations", "schema_migrations"), "version", "20260101000000", ("version", "name"))
+    with pytest.raises(RollbackError, match="taken away, or changed") as refused:
+        in_attempts(supabase.connect(), 300, [], [], lambda work: take_history(work, Acting(work, 300), history))
+    assert refused.value.code == "history_refused"
+
+
 def test_any_bytes(cluster: TestCluster, database: TestDatabase) -> None:
     """In a database that takes any bytes for text."""
     name = f"{database.name}_bytes"

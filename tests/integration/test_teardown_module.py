@@ -84,7 +84,8 @@ def test_a_drop_and_back(application: TestDatabase, tmp_path: Path) -> None:
     back = undo(application, tmp_path)
     assert (back["changed"], back["notes"], back["objects"], back["bundle"]) == (True, [], 8, str(bundle))
     assert state(application) == before
-    assert application.value("SELECT reltuples FROM pg_class WHERE relname = 'sponsor_chat_messages'") == 2500
+    statistics = "SELECT count(*) > 0 FROM pg_stats WHERE tablename = 'sponsor_chat_messages'"
+    assert application.query(statistics, user="postgres") == [(True,)]
     # That it is done is told without the note, which a killed undo would lack.
     (bundle / "undone.json").unlink()
     twice = undo(application, tmp_path, bundle=str(bundle))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from tests.support.quarantine import (
 )
 from tests.support.sessions import Activity, at_work
 from tests.support.teardown import COACHING, load_application, rolled_back
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -246,6 +248,25 @@ def test_a_long_reader_is_named_and_others_are_not_kept_waiting(
     assert max(each.longest for each in sessions) < 0.6
     assert min(each.done for each in sessions) > 20
     assert_same(before, state(application), same_objects=True)
+
+
+def test_who_waits_already_is_no_victim_of_a_deadlock(application: TestDatabase) -> None:
+    """Whoever has read one of the tables, and waits to write to another."""
+    waiting: list[Any] = []
+    with closing(application.superuser()) as connection, connection.cursor() as other, ThreadPoolExecutor(1) as beside:
+        other.execute("SET deadlock_timeout = '300ms'; BEGIN; SELECT FROM public.sponsor_chat_messages LIMIT 1")
+
+        class Awaited(Acting):
+            def run(self, statement: Any) -> None:
+                super().run(statement)
+                if not waiting:
+                    write = "DELETE FROM public.sponsor_connections WHERE id = -1; COMMIT"
+                    waiting.append(beside.submit(other.execute, write))
+                    behind = "SELECT count(*) FROM pg_stat_activity WHERE pg_blocking_pids(pid) <> '{}'"
+                    until(lambda: bool(application.value(behind)), "the other one waits")
+
+        quarantine(application, acting=Awaited)
+        waiting[0].result()
 
 
 def test_the_way_back_does_not_keep_others_waiting_either(
