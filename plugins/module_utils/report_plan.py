@@ -98,7 +98,7 @@ def plan_is_news(report: dict[str, Any]) -> bool:
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:
     """The same for the terminal, a sentence each; the step's message has the numbers and the token."""
-    lines = [f"blocked: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("blockers", []))]
+    lines = [_stops(each) for each in plan.get("blockers", [])]
     if "action" in plan:
         lines += restore_lines(plan)
     for what, rows, size in _going(plan):
@@ -112,6 +112,11 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         lines.append(f"{EFFECTS[REMAINS]}: {listed(going_on, _NAMED)}")
     lines += [plain(each["detail"]) for each in plan.get("drift", [])]
     return lines + [f"mind: {what} {remedy}" for what, remedy, _override in map(_obstacle, plan.get("warnings", []))]
+
+
+def _stops(blocker: dict[str, Any]) -> str:
+    what, remedy, override = _obstacle(blocker)
+    return f"blocked: {what} {remedy}" + (f" ({override} sets it aside.)" if blocker["override"] else "")
 
 
 def action_of(plan: dict[str, Any]) -> str:
@@ -136,7 +141,7 @@ def _export(plan: dict[str, Any]) -> list[tuple[str, str]]:
     if not disk.get("seconds"):
         return []
     time = show_duration(timedelta(seconds=disk["seconds"]))
-    return [(f"at most {size_text(disk['bytes'])}", f"about {time} at most")]
+    return [(f"at most {size_text(disk['bytes'])}", f"at most about {time}")]
 
 
 def _object(each: dict[str, Any]) -> tuple[str, str, str]:

@@ -26,7 +26,10 @@ def broken_now(plan: dict[str, Any]) -> list[dict[str, str]]:
 
     What went along as a whole is broken for whoever uses it.
     """
-    along = [each for each in plan["dependents"] if each["effect"] == DROPPED and not each["on"]]
+    # A schema goes only when it is empty.
+    along = [
+        each for each in plan["dependents"] if each["effect"] == DROPPED and not each["on"] and each["kind"] != "schema"
+    ]
     found = along + [each for each in plan["survivors"] if each["effect"] in (BREAKS, DROPPED, POSSIBLE)]
     order = (BREAKS, DROPPED, POSSIBLE)
     return [

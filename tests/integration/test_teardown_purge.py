@@ -117,6 +117,8 @@ def test_purged_and_back_and_home(application: TestDatabase, tmp_path: Path) -> 
         done = host.purge()
         assert ("Purged 8 objects" in done["msg"], "schema" in done) == (True, False)
         assert schemas(application) == []
+        broken = {each["what"].partition(" ")[0] for each in done["broken"]}
+        assert ("view" in broken, "schema" in broken) == (True, False)
         assert host.plan(mode="purge")["objects"] == []
         # Its quarantine cannot be undone before the purge is.
         with refused("bundle_gone"):

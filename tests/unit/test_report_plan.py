@@ -60,8 +60,16 @@ def report(made: dict[str, Any]) -> dict[str, Any]:
 FACTS = [
     "public.orders", "1,200", "2.0 KiB", "about 70", "is lost", "view public.totals", "breaks", "public.place()",
     "(line 7)", "cannot make it again: public.users belongs to auth.", "public.gone", "No backup. Verify one.",
-    "One breaks. Deploy.", "at most 1.0 MiB", "about 1 min at most",
+    "One breaks. Deploy.", "at most 1.0 MiB", "at most about 1 min",
 ]  # fmt: skip
+
+
+def test_the_terminal_names_what_sets_a_blocker_aside() -> None:
+    made = plan()
+    shown = " ".join(summary(report(made), None).split())
+    assert "blocked: No backup. Verify one. (teardown_require_backup sets it aside.)" in shown
+    made["blockers"][0]["override"] = None
+    assert "sets it aside" not in summary(report(made), None)
 
 
 @pytest.mark.parametrize("fact", FACTS)
