@@ -155,7 +155,7 @@ def _after_restore(report: dict[str, Any], restored: dict[str, Any]) -> str:
     look = f"Look at {', '.join(wrong)}. " if wrong else "See that the application works. "
     return (
         f"{look}The old database is kept as {plain(restored.get('old_database'))}, with all that was written since the"
-        " backup; when nobody needs it any more, --tags purge drops it."
+        " backup; when nobody needs it any more, restore.yml --tags purge drops it."
     )
 
 
