@@ -27,7 +27,7 @@ def test_the_page_has_them() -> None:
 
 
 def test_a_remedy_that_is_written_twice_is_the_same() -> None:
-    source = (error_codes.UTILS / "teardown_quarantine.py").read_text(encoding="utf-8")
+    source = (error_codes.UTILS / "teardown_attempts.py").read_text(encoding="utf-8")
     assert error_codes.REFUSED in source
 
 
