@@ -150,7 +150,7 @@ class Restoring:
         self.checks.append(Check("restore", FAULTY if errors else PASSED, message))
 
     def _execute(self, statement: str) -> None:
-        with self._sessions(1) as (connection,), connection.cursor() as cursor:
+        with self._sessions(1) as connections, connections[0].cursor() as cursor:
             cursor.execute(statement)
 
     def analyze(self) -> None:

@@ -140,6 +140,7 @@ def refused(cursor: Any, code: str, doing: str) -> Iterator[None]:
             "Remove what it names, or let its owner decide (an event trigger can refuse, too); nothing was done.",
         ) from error
 
+
 class Acting:
     """Runs statements that lock what others use, within one time limit for all of them.
 
